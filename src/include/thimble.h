@@ -1,0 +1,201 @@
+/* thimble: a CPU-only inference engine for language models.
+ *
+ * This is the one public header. Objects are opaque; each is created by a function that fills a pointer and freed by
+ * the matching *_free (NULL is fine). Fallible functions return enum tb_status and fill the caller's struct tb_error
+ * (which may be NULL) with one printable line; on failure nothing has changed and nothing has to be freed. The library
+ * never prints, aborts, reads the environment or keeps mutable globals. An object may be used by one thread at a time;
+ * a model is read-only and may be shared by contexts. */
+#ifndef THIMBLE_H
+#define THIMBLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TB_VERSION "0.1.0"
+
+/* ---------------------------------------------------------------------------------------------- status and errors */
+
+/* Stable values. */
+enum tb_status {
+  TB_OK = 0,
+  TB_E_ARG = 1,         /* the caller asked for something that cannot be: out of range, contradictory */
+  TB_E_NOMEM = 2,       /* an allocation failed */
+  TB_E_IO = 3,          /* the system refused a file operation */
+  TB_E_FORMAT = 4,      /* a file does not hold what its format promises */
+  TB_E_UNSUPPORTED = 5, /* valid, but a type, architecture or feature this version does not know */
+  TB_E_LIMIT = 6,       /* over a limit: too large, too deep, does not fit in memory */
+  TB_E_CONTEXT = 7,     /* the context is full */
+  TB_E_CANCELLED = 8,   /* the caller's callback asked to stop */
+  TB_E_NUMERIC = 9,     /* the model produced a non-finite number */
+};
+
+struct tb_error {
+  enum tb_status status;
+  char text[496]; /* one line without newline: file, field, what was wrong */
+};
+
+/* A short English name of a status. */
+const char *tb_status_name(enum tb_status status);
+
+/* ------------------------------------------------------------------------------------------------------ allocation */
+
+/* Hooks for all memory of the library (the mapped model file apart). alloc returns a block aligned to 64 bytes or
+ * NULL; free gets what alloc gave. `user` is passed through. */
+struct tb_allocator {
+  void *(*alloc)(void *user, size_t bytes);
+  void (*free)(void *user, void *block);
+  void *user;
+};
+
+/* ----------------------------------------------------------------------------------------------------------- model */
+
+enum { TB_MAX_THREADS = 256 };
+
+typedef int32_t tb_token;
+
+struct tb_model;
+
+struct tb_model_options {
+  const struct tb_allocator *allocator; /* NULL: malloc. Must outlive the model and its contexts. */
+  const char *isa;                      /* NULL or "auto": the best the CPU has; or a name of tb_isa_names() */
+};
+
+/* Maps and validates a GGUF file (for a split model: its first part). */
+enum tb_status tb_model_open(struct tb_model **out, const char *path, const struct tb_model_options *options,
+                             struct tb_error *err);
+void tb_model_free(struct tb_model *model);
+
+struct tb_model_info {
+  const char *architecture; /* "llama"; owned by the model, like the other strings */
+  const char *name;         /* general.name or "" */
+  const char *chat_template;/* tokenizer.chat_template or NULL */
+  const char *isa;          /* the tier its kernels come from */
+  uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv;
+  uint64_t n_params;        /* elements of all tensors */
+  uint64_t file_bytes;      /* of all parts */
+};
+void tb_model_get_info(const struct tb_model *model, struct tb_model_info *info);
+
+/* "ref", "avx2", … : the tiers this program was built with, NULL-terminated. */
+const char *const *tb_isa_names(void);
+
+/* ---------------------------------------------------------------------------------------------------------- tokens */
+
+enum tb_tokenize_flags {
+  TB_TOKENIZE_SPECIAL_ADD = 1,   /* add BOS / EOS as the file's flags say */
+  TB_TOKENIZE_SPECIAL_PARSE = 2, /* text that spells a special token becomes that token */
+};
+
+/* Text (UTF-8, any bytes are accepted) to ids. *n is set to the number of ids; at most `cap` are stored, so a second
+ * call with a larger buffer gets all of them. */
+enum tb_status tb_tokenize(const struct tb_model *model, const char *text, size_t length, unsigned flags, tb_token *ids,
+                           size_t cap, size_t *n, struct tb_error *err);
+
+/* The bytes of one token, not NUL-terminated; at most `cap` are stored, the full length is returned. Control tokens
+ * give nothing unless `special` is set. A token may be a part of a UTF-8 character. */
+size_t tb_token_text(const struct tb_model *model, tb_token token, bool special, char *buf, size_t cap);
+
+/* True for every token that ends an answer (<|im_end|>, <|eot_id|>, </s>, …). */
+bool tb_token_ends(const struct tb_model *model, tb_token token);
+
+/* --------------------------------------------------------------------------------------------------------- context */
+
+struct tb_context;
+
+struct tb_context_options {
+  uint32_t n_ctx;      /* tokens of context; 0: the model's, but never more than fits in memory */
+  uint32_t n_batch;    /* prompt tokens computed together; 0: 512 */
+  uint32_t n_threads;  /* 0: the performance cores */
+  const char *type_k;  /* cache types, llama.cpp's names; NULL: "f16" */
+  const char *type_v;
+};
+
+/* The model must outlive the context. All memory is taken here; nothing is allocated afterwards. */
+enum tb_status tb_context_create(struct tb_context **out, const struct tb_model *model,
+                                 const struct tb_context_options *options, struct tb_error *err);
+void tb_context_free(struct tb_context *context);
+
+struct tb_context_info {
+  uint32_t n_ctx, n_past, n_threads;
+  bool n_ctx_reduced;      /* n_ctx was chosen below the model's because memory did not allow more */
+  const char *n_ctx_limit; /* what limited it, or NULL */
+  uint64_t cache_bytes;    /* KV cache, all layers, at n_ctx */
+  uint64_t memory_bytes;   /* everything the context allocated, the cache included */
+};
+void tb_context_get_info(const struct tb_context *context, struct tb_context_info *info);
+
+/* Called between batches with tokens done so far; return false to stop (the call then fails with TB_E_CANCELLED and
+ * keeps what was computed: see tb_context_info.n_past). */
+typedef bool (*tb_progress_fn)(void *user, size_t done, size_t total);
+
+/* Appends tokens and computes the logits after the last one. TB_E_CONTEXT, with nothing done, when they do not fit. */
+enum tb_status tb_eval(struct tb_context *context, const tb_token *tokens, size_t n, tb_progress_fn progress, void *user,
+                       struct tb_error *err);
+
+/* Called with the logits (n_vocab floats, valid during the call) of each position of a tb_eval_all, in order. */
+typedef bool (*tb_logits_fn)(void *user, size_t position, const float *logits);
+
+/* As tb_eval, but hands out the logits of every position: n × n_vocab of work more. */
+enum tb_status tb_eval_all(struct tb_context *context, const tb_token *tokens, size_t n, tb_logits_fn each, void *user,
+                           struct tb_error *err);
+
+/* n_vocab floats after the last evaluated token, valid until the next tb_eval; NULL before the first. */
+const float *tb_logits(const struct tb_context *context);
+
+/* Forgets everything after the first n tokens (n ≤ n_past). */
+enum tb_status tb_truncate(struct tb_context *context, uint32_t n, struct tb_error *err);
+
+/* -------------------------------------------------------------------------------------------------------- sampling */
+
+struct tb_sampler;
+
+/* Filters apply in this order: repeat penalty, top-k, top-p, min-p, temperature. */
+struct tb_sampler_options {
+  uint64_t seed;
+  float temperature;      /* 0: greedy */
+  uint32_t top_k;         /* 0: off */
+  float top_p;            /* 1: off */
+  float min_p;            /* 0: off */
+  float repeat_penalty;   /* 1: off */
+  uint32_t repeat_last_n; /* tokens the penalty looks back on */
+};
+
+/* llama.cpp's defaults: temperature 0.8, top_k 40, top_p 0.95, min_p 0.05, no penalty over 64. */
+struct tb_sampler_options tb_sampler_defaults(void);
+enum tb_status tb_sampler_create(struct tb_sampler **out, const struct tb_model *model,
+                                 const struct tb_sampler_options *options, struct tb_error *err);
+void tb_sampler_free(struct tb_sampler *sampler);
+/* Picks the next token from n_vocab logits and remembers it for the penalty. */
+tb_token tb_sampler_pick(struct tb_sampler *sampler, const float *logits);
+/* Remembers a token that was not picked here (the prompt's). */
+void tb_sampler_accept(struct tb_sampler *sampler, tb_token token);
+
+/* ------------------------------------------------------------------------------------------------ files and shapes */
+
+/* Receives text piece by piece; return false to stop. */
+typedef bool (*tb_text_fn)(void *user, const char *text, size_t length);
+
+/* Writes a readable description of a GGUF file (metadata, tensors, sizes) without loading a model. */
+enum tb_status tb_inspect(const char *path, const struct tb_allocator *allocator, tb_text_fn write, void *user,
+                          struct tb_error *err);
+
+struct tb_synth_options {
+  const char *shape; /* text of a shape file (bench/shapes/…): "key = value" lines */
+  const char *type;  /* "q4_0", "f16", "q4_k_m", … */
+  uint64_t seed;
+};
+
+/* Writes a valid GGUF with random weights and a toy vocabulary for a shape. */
+enum tb_status tb_synth(const char *path, const struct tb_synth_options *options, const struct tb_allocator *allocator,
+                        struct tb_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

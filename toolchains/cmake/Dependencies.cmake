@@ -1,0 +1,23 @@
+# Libraries outside what thimble exists for. Each is optional where a phone build must live without it: the code has a
+# fallback of its own with the same results.
+find_package(PkgConfig)
+find_package(Threads REQUIRED)
+
+macro(tb_pkg var module)
+  if(PkgConfig_FOUND AND NOT TB_NO_${var})
+    pkg_check_modules(${var} QUIET IMPORTED_TARGET ${module})
+  endif()
+endmacro()
+
+tb_pkg(SLEEF sleef)            # vector maths; fallback: simd/vec polynomials
+tb_pkg(PCRE2 libpcre2-8)       # pre-tokenizer expressions; fallback: src/io/unicode
+tb_pkg(UTF8PROC libutf8proc)   # normalisation
+tb_pkg(JANSSON jansson)        # JSON in the program (plans, bench, templates)
+tb_pkg(LIBEDIT libedit)        # line editing in chat
+
+if(NOT TB_THREADS STREQUAL "pthread")
+  find_package(OpenMP COMPONENTS C)
+  if(TB_THREADS STREQUAL "openmp" AND NOT OpenMP_C_FOUND)
+    message(FATAL_ERROR "TB_THREADS=openmp, but no OpenMP runtime was found")
+  endif()
+endif()
