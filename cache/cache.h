@@ -1,0 +1,144 @@
+/* The KV cache: what a model's layers remember.
+ *
+ *   store    how one side (keys or values) of one layer is kept: cache/store/<name>.c, one exported const each
+ *   policy   what is kept where and what is attended: cache/policy/<name>.c; owns sinks and window, alone may span layers
+ *   plan     one line per layer: {K store, V store, policy, parameters}
+ *
+ * Outside cache/ nobody names a method. All memory is carved from one block whose size tb_cache_bytes() predicts
+ * exactly. Keys come with RoPE applied; a store that wants them without turns them back itself (rotations invert). */
+#ifndef TB_CACHE_CACHE_H
+#define TB_CACHE_CACHE_H
+
+#include "base/alloc.h"
+#include "base/status.h"
+#include "base/thread.h"
+#include "simd/kernels.h"
+
+/* ------------------------------------------------------------------------------------------------------------ shape */
+
+/* cos and sin of every position: row p holds n_rot/2 values at cos + p·n_rot/2. */
+struct tb_rope_table {
+  const float *cos, *sin;
+  uint32_t n_rot;
+  bool neox; /* pairing: halves (true) or neighbours */
+};
+
+/* One layer's attention. */
+struct tb_kv_shape {
+  uint32_t n_head;     /* query heads */
+  uint32_t n_kv;       /* KV heads; divides n_head */
+  uint32_t d_k, d_v;   /* head sizes of keys (and queries) and of values */
+  uint32_t sliding;    /* a query at p sees keys p-sliding+1 … p; 0: all */
+  float scale;         /* multiplies q·k */
+  const struct tb_rope_table *rope; /* NULL: no rotation in this layer */
+};
+
+/* ------------------------------------------------------------------------------------------------------------ store */
+
+enum tb_side { TB_SIDE_K, TB_SIDE_V };
+
+/* What a store is told when it is made. */
+struct tb_store_config {
+  enum tb_side side;
+  uint32_t n_heads; /* KV heads */
+  uint32_t d;       /* head size */
+  uint32_t cap;     /* tokens it must hold: a multiple of the granule */
+  const struct tb_rope_table *rope; /* of the layer; K side */
+  const char *args;                 /* text after ':' in the type name, or NULL */
+};
+
+struct tb_store {
+  const struct tb_store_ops *ops;
+  struct tb_store_config config;
+  const struct tb_kernels *kernels;
+  unsigned char *mem; /* bytes() of it, aligned to 64; the cache owns it */
+};
+
+/* The query heads of one KV head at one step: floats and their int8 codes (simd/act.h), n_q columns of k = d_k.
+ * Already multiplied with the layer's scale. */
+struct tb_kv_query {
+  struct tb_acts acts;
+  uint32_t n_q;
+  uint32_t pos;
+};
+
+/* Rows are addressed by index 0 … cap-1; `scratch` is TB_STORE_SCRATCH bytes of the calling thread, aligned to 64. */
+enum { TB_STORE_SCRATCH = 64 * 1024 };
+
+struct tb_store_ops {
+  const char *name;  /* as in -ctk / -ctv */
+  uint32_t granule;  /* rows are encoded in multiples of this many; 1: row by row */
+  /* TB_OK, or what is wrong with this head size, side or argument. */
+  enum tb_status (*check)(const struct tb_store_config *config, struct tb_error *err);
+  size_t (*bytes)(const struct tb_store_config *config);
+  /* Rows t0 … t0+n-1 of one head from floats (row i at x + i·ldx). t0 and n are multiples of the granule. `pos` is the
+   * position of row t0 (positions of rows are consecutive). Distinct (head, granule) may be encoded in parallel. */
+  void (*encode)(struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos, const float *x, size_t ldx,
+                 void *scratch);
+  /* s[g·lds + i] = q_g · row(t0+i), i < n. K side. */
+  void (*score)(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos,
+                const struct tb_kv_query *q, float *s, size_t lds, void *scratch);
+  /* acc[g·d + c] += Σ_i p[g·ldp + i] · row(t0+i)[c]. V side; p ≥ 0. */
+  void (*accum)(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, const float *p, size_t ldp, uint32_t n_q,
+                float *acc, void *scratch);
+  /* Rows as floats (keys with RoPE), row i at x + i·ldx. */
+  void (*expand)(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos, float *x, size_t ldx,
+                 void *scratch);
+};
+
+/* The store called `type` ("f16", "skvqx2", "lowrank:64" …: text before ':'), or NULL. */
+const struct tb_store_ops *tb_store_find(const char *type);
+/* Names of all stores, NULL-terminated. */
+const char *const *tb_store_names(void);
+
+/* ------------------------------------------------------------------------------------------------------------- plan */
+
+enum { TB_TYPE_NAME = 32 };
+
+struct tb_plan_layer {
+  char type_k[TB_TYPE_NAME], type_v[TB_TYPE_NAME];
+  uint32_t window; /* newest tokens kept in full precision (f16) when a store has granule > 1 */
+  uint32_t sinks;  /* first tokens likewise */
+};
+
+/* ------------------------------------------------------------------------------------------------------------ cache */
+
+struct tb_cache_config {
+  uint32_t n_layer;
+  const struct tb_kv_shape *shapes;   /* n_layer of them; must outlive the cache, like their rope tables */
+  const struct tb_plan_layer *plan;   /* n_layer of them; copied */
+  uint32_t n_ctx;                     /* tokens */
+  uint32_t n_batch;                   /* most tokens appended by one call */
+  uint32_t n_threads;
+};
+
+struct tb_cache;
+
+/* Checks a configuration: store names, head sizes. The error names layer and field. */
+enum tb_status tb_cache_check(const struct tb_cache_config *config, struct tb_error *err);
+
+/* Bytes that hold keys and values (`stored`) and everything tb_cache_create takes (`total`: workspace included). */
+void tb_cache_bytes(const struct tb_cache_config *config, uint64_t *stored, uint64_t *total);
+
+enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_config *config, const struct tb_kernels *kernels,
+                               struct tb_team *team, const struct tb_allocator *a, struct tb_error *err);
+void tb_cache_free(struct tb_cache *c);
+
+/* Tokens held. All layers hold the same number between steps. */
+uint32_t tb_cache_length(const struct tb_cache *c);
+
+/* One step is: tb_cache_step(n), then for each layer append and attend, in layer order. `n` tokens are appended at
+ * positions length … length+n-1; n ≤ n_batch and length + n ≤ n_ctx. */
+void tb_cache_step(struct tb_cache *c, uint32_t n);
+
+/* k: n rows of n_kv·d_k floats (RoPE applied), v: n rows of n_kv·d_v. */
+void tb_cache_append(struct tb_cache *c, uint32_t layer, const float *k, const float *v);
+
+/* out[i] (n_head·d_v) = attention of the step's token i (q: n rows of n_head·d_k, RoPE applied, not scaled) over all
+ * tokens up to its own. */
+void tb_cache_attend(struct tb_cache *c, uint32_t layer, const float *q, float *out);
+
+/* Forgets the tokens from n on. Rows that a block store has already encoded stay as they were encoded. */
+void tb_cache_truncate(struct tb_cache *c, uint32_t n);
+
+#endif
