@@ -5,12 +5,14 @@
  *   x     one column (simd/act.h). Block formats read q, d, s; f32, f16 and bf16 read f
  *   No byte outside the rows is read. Rows are independent: cutting the row range changes no bit.
  *
- * Contract BOUND: with exact arithmetic a_i = d·q (block formats) or f_i (float formats),
- *   |y - Σ W·a| ≤ (k/32 + 16) · 2^-24 · 4 · Σ |W·a|.
+ * Contract BOUND: with exact arithmetic a_i = d·q (block formats) or f_i (float formats), and M_i = |W_i| or, for
+ * formats with a minimum (W = scale·code ± minimum, two parts that may cancel), M_i = |scale·code| + |minimum|:
+ *   |y - Σ W·a| ≤ (k/32 + 16) · 2^-24 · 4 · Σ M·|a| + k · 2^-130.
  * Derivation: products inside a group of 16 or 32 are exact integers (< 2^24); each group contributes at most four
  * roundings (two scale products, conversion, fused add), and groups are summed in chains of at most k/32 with a
  * final tree of at most 16. Float formats sum in at least 8 parallel chains: k/8 terms each, bounded by the same
- * expression with k/8 instead of k/32.
+ * expression with k/8 instead of k/32. The last term is underflow: a product of two tiny scales may lose 2^-150
+ * before it meets a sum of codes below 2^20.
  * The reference accumulates in double. */
 #ifndef TB_SIMD_GEMV_H
 #define TB_SIMD_GEMV_H

@@ -1,0 +1,87 @@
+/* gemm: every row of simd/gemm/gemm.def within its bound, and the same bits however rows and columns are cut. */
+#include "tests/check/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "simd/kernels.h"
+#include "tests/kernels/expect.h"
+
+struct problem {
+  tb_gemm_t *kernel;
+  enum tb_format format;
+  size_t rows, n_cols, row_bytes;
+  struct tb_acts x;
+  unsigned char *w;
+  float *y; /* ldy = rows */
+  void *scratch;
+};
+
+/* Columns are ldy = rows + 5 apart; the floats between them must stay as they were. */
+static void check_cut(const struct problem *p, size_t row, size_t rows, size_t col, size_t cols) {
+  const size_t ldy = rows + 5;
+  unsigned char *w = tb_guard_new(rows * p->row_bytes, p->format == TB_FMT_f32 ? 4 : 2);
+  float *y = tb_guard_new((cols * ldy - 5) * sizeof *y, 4);
+  memcpy(w, p->w + row * p->row_bytes, rows * p->row_bytes);
+  for (size_t i = 0; i < cols * ldy - 5; i++) y[i] = 77.0f;
+  struct tb_acts x = expect_columns(&p->x, col);
+  p->kernel(y, ldy, w, p->row_bytes, rows, &x, cols, p->scratch);
+  for (size_t c = 0; c < cols; c++) {
+    tb_check_same("y of a cut", y + c * ldy, p->y + (col + c) * p->rows + row, rows, sizeof *y);
+    for (size_t i = rows; i < ldy && c + 1 < cols; i++) assert_true(y[c * ldy + i] == 77.0f);
+  }
+  tb_guard_free(w);
+  tb_guard_free(y);
+}
+
+static void check_one(const struct tb_check_row *row, size_t rows, size_t k, size_t n_cols, enum tb_check_gen gen,
+                      struct tb_rng *rng, void *scratch) {
+  tb_check_case("rows %zu, k %zu, columns %zu, %s", rows, k, n_cols, tb_gen_name(gen));
+  struct problem p = {(tb_gemm_t *)row->kernel, row->format, rows, n_cols, tb_row_bytes(row->format, k),
+                      tb_check_acts(k, n_cols, gen, rng), NULL, NULL, scratch};
+  p.w = tb_guard_new(rows * p.row_bytes, row->format == TB_FMT_f32 ? 4 : 2);
+  p.y = tb_guard_new(rows * n_cols * sizeof *p.y, 4);
+  double *want = malloc(rows * n_cols * sizeof *want), *bound = malloc(rows * n_cols * sizeof *bound);
+  assert_true(want && bound);
+  tb_gen_weights(p.w, row->format, rows, k, gen, rng);
+  expect_product(want, bound, p.w, row->format, rows, &p.x, n_cols);
+  p.kernel(p.y, rows, p.w, p.row_bytes, rows, &p.x, n_cols, scratch);
+  tb_check_bound("y", p.y, want, bound, rows * n_cols);
+  const size_t r = tb_rng_next(rng) % rows, c = tb_rng_next(rng) % n_cols;
+  check_cut(&p, 0, r + 1, 0, c + 1);
+  check_cut(&p, r, rows - r, c, n_cols - c);
+  check_cut(&p, r, 1, c, 1);
+  free(want);
+  free(bound);
+  tb_guard_free(p.w);
+  tb_guard_free(p.y);
+  tb_check_acts_free(&p.x);
+}
+
+/* Shapes: rows, blocks of k, columns. */
+static const size_t shapes[][3] = {{1, 1, 1},  {2, 3, 2},   {3, 1, 5},   {5, 2, 3},   {7, 5, 4},    {8, 4, 8},   {15, 3, 6},
+                                   {16, 2, 7}, {17, 1, 9},  {16, 9, 12}, {31, 1, 13}, {33, 2, 16},  {32, 3, 17}, {47, 1, 24},
+                                   {48, 2, 31}, {49, 1, 33}, {64, 1, 64}, {65, 2, 40}, {16, 17, 70}, {9, 33, 10}};
+static const size_t float_ks[] = {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 65, 100, 127, 255, 256, 257, 1031};
+
+static void test_gemm(void **state) {
+  const struct tb_check_row *row = tb_check_begin(state);
+  const size_t block = tb_formats[row->format].block_values, n = sizeof shapes / sizeof *shapes;
+  void *scratch = tb_guard_new(TB_GEMM_SCRATCH, 64);
+  struct tb_rng rng = {5};
+  for (int gen = 0; gen < TB_GEN_COUNT; gen++)
+    for (size_t i = 0; i < n; i += tb_check_short() ? 6 : 1) {
+      const size_t k = block > 1 ? shapes[i][1] * block : float_ks[(i + (size_t)gen * 7) % n];
+      memset(scratch, TB_CHECK_POISON, TB_GEMM_SCRATCH);
+      check_one(row, shapes[i][0], k, shapes[i][2], gen, &rng, scratch);
+    }
+  tb_guard_free(scratch);
+}
+
+static const struct CMUnitTest tests[] = {
+#define TB_ROW_FMT(fn, fmt, isa) TB_CHECK_ROW_FMT(fn, fmt, isa, test_gemm)
+#include "simd/gemm/gemm.def"
+#undef TB_ROW_FMT
+};
+
+int main(void) { return tb_check_main("gemm", tests, sizeof tests / sizeof *tests); }
