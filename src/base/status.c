@@ -1,5 +1,6 @@
 #include "base/status.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,12 @@ enum tb_status tb_fail_prefix(struct tb_error *err, enum tb_status status, const
   char old[sizeof err->text];
   memcpy(old, err->text, sizeof old);
   return tb_fail(err, status, "%s: %s", prefix, old);
+}
+
+enum tb_status tb_fail_errno(struct tb_error *err, int errnum, const char *path, const char *what) {
+  char text[128];
+  if (strerror_r(errnum, text, sizeof text) != 0) snprintf(text, sizeof text, "error %d", errnum);
+  return tb_fail(err, errnum == ENOMEM ? TB_E_NOMEM : TB_E_IO, "%s: %s: %s", path, what, text);
 }
 
 const char *tb_status_name(enum tb_status status) {

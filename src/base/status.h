@@ -20,4 +20,7 @@ enum tb_status tb_fail(struct tb_error *err, enum tb_status status, const char *
 /* Puts "<prefix>: " in front of a text that is already there (used when a file name is known one level up). */
 enum tb_status tb_fail_prefix(struct tb_error *err, enum tb_status status, const char *prefix);
 
+/* A refused file operation: "<path>: <what>: <the system's text for errnum>". TB_E_NOMEM for ENOMEM, else TB_E_IO. */
+enum tb_status tb_fail_errno(struct tb_error *err, int errnum, const char *path, const char *what);
+
 #endif

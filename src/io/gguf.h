@@ -51,6 +51,12 @@ enum tb_status tb_gguf_open_memory(struct tb_gguf **out, const void *data, size_
                                    struct tb_error *err);
 void tb_gguf_free(struct tb_gguf *g);
 
+/* TB_E_IO when a part was changed in place since it was opened: what is mapped can no longer be trusted. */
+enum tb_status tb_gguf_check(const struct tb_gguf *g, struct tb_error *err);
+/* The mapping of a part, for hints (io/mapfile.h); NULL for a file in memory. */
+struct tb_mapfile;
+const struct tb_mapfile *tb_gguf_mapping(const struct tb_gguf *g, unsigned part);
+
 uint32_t tb_gguf_version(const struct tb_gguf *g);
 uint64_t tb_gguf_file_bytes(const struct tb_gguf *g); /* all parts */
 unsigned tb_gguf_parts(const struct tb_gguf *g);
