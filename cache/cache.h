@@ -55,15 +55,20 @@ struct tb_store {
 };
 
 /* The query heads of one KV head at one step: floats and their int8 codes (simd/act.h), n_q columns of k = d_k.
- * Already multiplied with the layer's scale. */
+ * Already multiplied with the layer's scale. When d_k is not a multiple of 32 only acts.f is valid. */
 struct tb_kv_query {
   struct tb_acts acts;
   uint32_t n_q;
   uint32_t pos;
 };
 
-/* Rows are addressed by index 0 … cap-1; `scratch` is TB_STORE_SCRATCH bytes of the calling thread, aligned to 64. */
-enum { TB_STORE_SCRATCH = 64 * 1024 };
+/* Rows are addressed by index 0 … cap-1; `scratch` is TB_STORE_SCRATCH bytes of the calling thread, aligned to 64.
+ * score and accum of a store with a granule are called for one whole granule at a time (t0 a multiple of it, n equal to
+ * it); row-wise stores get any range of at most TB_ATTN_BLOCK rows. expand takes any range. */
+enum {
+  TB_STORE_SCRATCH = 64 * 1024,
+  TB_ATTN_BLOCK = 160, /* tokens attended at a time; every granule is 1 or this */
+};
 
 struct tb_store_ops {
   const char *name;  /* as in -ctk / -ctv */

@@ -1,0 +1,117 @@
+#include "cache/cache.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "cache/policy/policy.h"
+
+struct tb_cache {
+  const struct tb_allocator *alloc;
+  struct tb_cache_config config; /* plan points into the block */
+  struct tb_cache_work work;
+  struct tb_plain **layers;
+  unsigned char *block; /* everything below; owned */
+  uint32_t length, step;
+};
+
+static struct tb_policy_layer layer_of(const struct tb_cache_config *c, uint32_t i) {
+  return (struct tb_policy_layer){.shape = &c->shapes[i], .plan = &c->plan[i], .n_ctx = c->n_ctx, .n_batch = c->n_batch};
+}
+
+enum tb_status tb_cache_check(const struct tb_cache_config *c, struct tb_error *err) {
+  for (uint32_t i = 0; i < c->n_layer; i++) {
+    struct tb_policy_layer layer = layer_of(c, i);
+    enum tb_status status = tb_plain_check(&layer, err);
+    char where[32];
+    snprintf(where, sizeof where, "layer %u", i);
+    if (status) return tb_fail_prefix(err, status, where);
+  }
+  return TB_OK;
+}
+
+/* Carves everything; with a.base NULL it only counts. */
+static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernels *kernels, uint64_t *stored) {
+  const struct tb_cache_config *cfg = &c->config;
+  struct tb_plan_layer *plan = tb_carve(a, cfg->n_layer, sizeof *plan);
+  if (plan) {
+    memcpy(plan, cfg->plan, cfg->n_layer * sizeof *plan);
+    c->config.plan = plan;
+  }
+  c->layers = tb_carve(a, cfg->n_layer, sizeof *c->layers);
+  struct tb_policy_need need = {0};
+  size_t query = 0;
+  *stored = 0;
+  for (uint32_t i = 0; i < cfg->n_layer; i++) {
+    struct tb_policy_layer layer = layer_of(cfg, i);
+    struct tb_policy_need n = tb_plain_need(&layer);
+    if (n.scratch_bytes > need.scratch_bytes) need.scratch_bytes = n.scratch_bytes;
+    if (n.partials > need.partials) need.partials = n.partials;
+    if ((size_t)layer.shape->n_head * layer.shape->d_k > query) query = (size_t)layer.shape->n_head * layer.shape->d_k;
+    struct tb_plain *made = tb_plain_create(a, &layer, kernels, stored);
+    if (c->layers) c->layers[i] = made;
+  }
+  c->work.scratch_bytes = tb_round_up(need.scratch_bytes, TB_ALIGN);
+  c->work.scratch = tb_carve(a, cfg->n_threads, c->work.scratch_bytes);
+  c->work.partials = tb_carve(a, need.partials, sizeof(float));
+  c->work.query = tb_carve(a, query, sizeof(float));
+  c->work.query_q = tb_carve(a, query, 1);
+  c->work.query_d = tb_carve(a, query / 32 + 1, sizeof(float));
+  c->work.query_s = tb_carve(a, query / 16 + 1, sizeof(int16_t));
+}
+
+void tb_cache_bytes(const struct tb_cache_config *config, uint64_t *stored, uint64_t *total) {
+  struct tb_cache counted = {.config = *config};
+  struct tb_arena a = {0};
+  carve(&counted, &a, NULL, stored);
+  *total = a.used == SIZE_MAX ? UINT64_MAX : a.used + sizeof(struct tb_cache);
+}
+
+enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_config *config, const struct tb_kernels *kernels,
+                               struct tb_team *team, const struct tb_allocator *alloc, struct tb_error *err) {
+  enum tb_status status = tb_cache_check(config, err);
+  if (status) return status;
+  uint64_t stored, total;
+  tb_cache_bytes(config, &stored, &total);
+  struct tb_cache *c = tb_calloc(alloc, 1, sizeof *c);
+  if (!c) return tb_fail(err, TB_E_NOMEM, "KV cache: out of memory");
+  c->alloc = alloc;
+  c->config = *config;
+  c->work.kernels = kernels;
+  c->work.team = team;
+  /* Zeroed: every page is touched now, so that a lack of memory shows here and not in the middle of an answer. */
+  c->block = total < SIZE_MAX ? tb_calloc(alloc, 1, (size_t)total - sizeof *c) : NULL;
+  if (!c->block) {
+    tb_free(alloc, c);
+    return tb_fail(err, TB_E_NOMEM, "KV cache: cannot allocate %.1f MiB for a context of %u tokens", (double)total / 0x1p20,
+                   config->n_ctx);
+  }
+  struct tb_arena a = {.base = c->block};
+  carve(c, &a, kernels, &stored);
+  *out = c;
+  return TB_OK;
+}
+
+void tb_cache_free(struct tb_cache *c) {
+  if (!c) return;
+  tb_free(c->alloc, c->block);
+  tb_free(c->alloc, c);
+}
+
+uint32_t tb_cache_length(const struct tb_cache *c) { return c->length; }
+
+void tb_cache_step(struct tb_cache *c, uint32_t n) {
+  c->step = n;
+  c->length += n;
+}
+
+void tb_cache_append(struct tb_cache *c, uint32_t layer, const float *k, const float *v) {
+  tb_plain_append(c->layers[layer], &c->work, c->length - c->step, c->step, k, v);
+}
+
+void tb_cache_attend(struct tb_cache *c, uint32_t layer, const float *q, float *out) {
+  tb_plain_attend(c->layers[layer], &c->work, c->length - c->step, c->step, q, out);
+}
+
+void tb_cache_truncate(struct tb_cache *c, uint32_t n) {
+  for (uint32_t i = 0; i < c->config.n_layer; i++) tb_plain_truncate(c->layers[i], &c->work, n);
+  c->length = n;
+}

@@ -1,0 +1,207 @@
+#include "cache/policy/plain.h"
+
+#include <string.h>
+
+/* ----------------------------------------------------------------------------------------------------------- making */
+
+static const char *args_of(const char *type) {
+  const char *colon = strchr(type, ':');
+  return colon ? colon + 1 : NULL;
+}
+
+/* Tokens that main must hold. The newest are in the tail, but a context may also be filled in one call. */
+static uint32_t main_cap(uint32_t n_ctx, uint32_t granule) { return (uint32_t)tb_round_up(n_ctx, granule); }
+
+static struct tb_store_config store_config(const struct tb_policy_layer *l, enum tb_side side, const char *type, uint32_t cap) {
+  return (struct tb_store_config){
+      .side = side,
+      .n_heads = l->shape->n_kv,
+      .d = side == TB_SIDE_K ? l->shape->d_k : l->shape->d_v,
+      .cap = cap,
+      .rope = side == TB_SIDE_K ? l->shape->rope : NULL,
+      .args = args_of(type),
+  };
+}
+
+static const char *type_of(const struct tb_policy_layer *l, enum tb_side side) {
+  return side == TB_SIDE_K ? l->plan->type_k : l->plan->type_v;
+}
+
+static enum tb_status check_side(const struct tb_policy_layer *l, enum tb_side side, struct tb_error *err) {
+  const char *type = type_of(l, side);
+  const struct tb_store_ops *ops = tb_store_find(type);
+  if (!ops) return tb_fail(err, TB_E_UNSUPPORTED, "cache type '%s' is not known", type);
+  struct tb_store_config config = store_config(l, side, type, main_cap(l->n_ctx, ops->granule));
+  return ops->check(&config, err);
+}
+
+enum tb_status tb_plain_check(const struct tb_policy_layer *l, struct tb_error *err) {
+  enum tb_status status = check_side(l, TB_SIDE_K, err);
+  return status ? status : check_side(l, TB_SIDE_V, err);
+}
+
+static struct tb_store make_store(struct tb_arena *arena, const struct tb_policy_layer *l, enum tb_side side,
+                                  const char *type, uint32_t cap, const struct tb_kernels *kernels, uint64_t *stored) {
+  struct tb_store st = {.ops = tb_store_find(type), .kernels = kernels, .config = store_config(l, side, type, cap)};
+  size_t bytes = st.ops->bytes(&st.config);
+  st.mem = tb_carve(arena, bytes, 1);
+  *stored += bytes;
+  return st;
+}
+
+static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_policy_layer *l, enum tb_side side,
+                                      const struct tb_kernels *kernels, uint64_t *stored) {
+  const char *type = type_of(l, side);
+  const uint32_t granule = tb_store_find(type)->granule;
+  struct tb_plain_side s = {0};
+  s.main = make_store(arena, l, side, type, main_cap(l->n_ctx, granule), kernels, stored);
+  if (granule == 1) return s;
+  s.sinks = l->plan->sinks < l->n_ctx ? l->plan->sinks : l->n_ctx;
+  s.window = l->plan->window;
+  s.sink = make_store(arena, l, side, "f16", s.sinks, kernels, stored);
+  /* window + granule - 1 tokens may wait for a whole granule when the next batch arrives. */
+  s.tail = make_store(arena, l, side, "f16", s.window + granule + l->n_batch, kernels, stored);
+  return s;
+}
+
+struct tb_plain *tb_plain_create(struct tb_arena *arena, const struct tb_policy_layer *l, const struct tb_kernels *kernels,
+                                 uint64_t *stored) {
+  struct tb_plain *p = tb_carve(arena, 1, sizeof *p);
+  struct tb_plain made = {.shape = l->shape};
+  made.k = make_side(arena, l, TB_SIDE_K, kernels, stored);
+  made.v = make_side(arena, l, TB_SIDE_V, kernels, stored);
+  if (p) *p = made;
+  return p;
+}
+
+struct tb_policy_need tb_plain_need(const struct tb_policy_layer *l) {
+  size_t decode = tb_plain_decode_scratch(l->shape), prefill = tb_plain_prefill_scratch(l->shape);
+  uint32_t d = l->shape->d_k > l->shape->d_v ? l->shape->d_k : l->shape->d_v;
+  uint32_t gk = tb_store_find(l->plan->type_k)->granule, gv = tb_store_find(l->plan->type_v)->granule;
+  size_t flush = tb_round_up((size_t)(gk > gv ? gk : gv) * d * sizeof(float), TB_ALIGN) + TB_STORE_SCRATCH;
+  size_t most = decode > prefill ? decode : prefill;
+  return (struct tb_policy_need){.scratch_bytes = most > flush ? most : flush, .partials = tb_plain_partials(l->shape, l->n_ctx)};
+}
+
+/* --------------------------------------------------------------------------------------------------------- locating */
+
+static struct tb_plain_run run(const struct tb_store *store, uint32_t row, uint32_t left, uint32_t limit) {
+  return (struct tb_plain_run){store, row, left < limit ? left : limit};
+}
+
+struct tb_plain_run tb_plain_locate(const struct tb_plain_side *s, uint32_t pos, uint32_t limit) {
+  if (s->main.ops->granule == 1) return run(&s->main, pos, limit, limit);
+  if (pos < s->sinks) return run(&s->sink, pos, s->sinks - pos, limit);
+  uint32_t after = pos - s->sinks;
+  if (after < s->encoded) return run(&s->main, after, s->encoded - after, limit);
+  return run(&s->tail, after - s->encoded, limit, limit);
+}
+
+/* -------------------------------------------------------------------------------------------------------- appending */
+
+struct encode_job {
+  struct tb_cache_work *w;
+  struct tb_store *to;
+  const struct tb_store *from; /* flush: rows come from here … */
+  const float *x;              /* append: … or from here, row i at x + i·ldx */
+  size_t ldx;
+  uint32_t row, from_row, n, pos;
+  uint32_t piece, pieces; /* rows per task, tasks per head */
+};
+
+static void encode_task(void *arg, size_t task, unsigned thread) {
+  const struct encode_job *j = arg;
+  unsigned char *scratch = j->w->scratch + thread * j->w->scratch_bytes;
+  uint32_t head = (uint32_t)(task / j->pieces), first = (uint32_t)(task % j->pieces) * j->piece;
+  uint32_t n = j->n - first < j->piece ? j->n - first : j->piece, d = j->to->config.d;
+  const float *x = j->x ? j->x + first * j->ldx + (size_t)head * d : NULL;
+  size_t ldx = j->ldx;
+  if (!x) {
+    float *rows = (float *)(void *)(scratch + TB_STORE_SCRATCH);
+    ldx = d;
+    j->from->ops->expand(j->from, head, j->from_row + first, n, j->pos + first, rows, ldx, scratch);
+    x = rows;
+  }
+  j->to->ops->encode(j->to, head, j->row + first, n, j->pos + first, x, ldx, scratch);
+}
+
+static void encode(struct encode_job *j) {
+  if (j->n == 0) return;
+  const uint32_t granule = j->to->ops->granule;
+  j->piece = granule > 1 ? granule : 64;
+  /* A flush goes through the staging rows of the scratch, which hold one granule (or 64 rows) at a time. */
+  j->pieces = (j->n + j->piece - 1) / j->piece;
+  tb_parallel_for(j->w->team, (size_t)j->pieces * j->to->config.n_heads, encode_task, j);
+}
+
+static void drop_front(struct tb_store *tail, uint32_t drop, uint32_t held) {
+  const size_t row = tb_row_bytes(TB_FMT_f16, tail->config.d), head = row * tail->config.cap;
+  for (uint32_t h = 0; h < tail->config.n_heads; h++)
+    memmove(tail->mem + h * head, tail->mem + h * head + drop * row, (held - drop) * row);
+}
+
+/* Encodes what has left the window, in whole granules. */
+static void flush(struct tb_plain_side *s, struct tb_cache_work *w, uint32_t length) {
+  const uint32_t granule = s->main.ops->granule;
+  uint32_t before_tail = s->sinks + s->encoded;
+  uint32_t held = length > before_tail ? length - before_tail : 0;
+  if (held <= s->window) return;
+  uint32_t n = (held - s->window) / granule * granule;
+  for (uint32_t done = 0; done < n; done += granule) {
+    struct encode_job j = {.w = w, .to = &s->main, .from = &s->tail, .row = s->encoded, .from_row = done, .n = granule,
+                           .pos = before_tail + done};
+    encode(&j);
+    s->encoded += granule;
+  }
+  if (n) drop_front(&s->tail, n, held);
+}
+
+static void append_side(struct tb_plain_side *s, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *x) {
+  const size_t ldx = (size_t)s->main.config.n_heads * s->main.config.d;
+  if (s->main.ops->granule == 1) {
+    struct encode_job all = {.w = w, .to = &s->main, .x = x, .ldx = ldx, .row = pos, .n = n, .pos = pos};
+    encode(&all);
+    return;
+  }
+  flush(s, w, pos);
+  uint32_t to_sink = pos < s->sinks ? s->sinks - pos : 0;
+  if (to_sink > n) to_sink = n;
+  struct encode_job first = {.w = w, .to = &s->sink, .x = x, .ldx = ldx, .row = pos, .n = to_sink, .pos = pos};
+  encode(&first);
+  struct encode_job rest = {.w = w, .to = &s->tail, .x = x + to_sink * ldx, .ldx = ldx,
+                            .row = pos + to_sink - s->sinks - s->encoded, .n = n - to_sink, .pos = pos + to_sink};
+  encode(&rest);
+}
+
+void tb_plain_append(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *k, const float *v) {
+  append_side(&p->k, w, pos, n, k);
+  append_side(&p->v, w, pos, n, v);
+  p->length = pos + n;
+}
+
+void tb_plain_attend(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out) {
+  if (n == 1) tb_plain_decode(p, w, pos, q, out);
+  else tb_plain_prefill(p, w, pos, n, q, out);
+}
+
+/* ------------------------------------------------------------------------------------------------------- truncating */
+
+static void truncate_side(struct tb_plain_side *s, struct tb_cache_work *w, uint32_t n) {
+  const uint32_t granule = s->main.ops->granule;
+  if (granule == 1 || n >= s->sinks + s->encoded) return;
+  uint32_t after = n > s->sinks ? n - s->sinks : 0, keep = after / granule * granule;
+  /* The part of a granule that stays goes back to the tail as floats of its codes. */
+  for (uint32_t done = 0; done < after - keep; done += 64) {
+    uint32_t piece = after - keep - done < 64 ? after - keep - done : 64;
+    struct encode_job back = {.w = w, .to = &s->tail, .from = &s->main, .row = done, .from_row = keep + done, .n = piece,
+                              .pos = s->sinks + keep + done};
+    encode(&back);
+  }
+  s->encoded = keep;
+}
+
+void tb_plain_truncate(struct tb_plain *p, struct tb_cache_work *w, uint32_t n) {
+  truncate_side(&p->k, w, n);
+  truncate_side(&p->v, w, n);
+  p->length = n;
+}

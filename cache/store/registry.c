@@ -1,0 +1,23 @@
+/* The list of stores: a new one adds a line here. */
+#include <string.h>
+#include "cache/cache.h"
+
+#define STORES(X) X(f32) X(f16) X(q8_0) X(q4_0)
+
+#define DECLARE(name) extern const struct tb_store_ops tb_store_##name;
+STORES(DECLARE)
+
+#define ENTRY(name) &tb_store_##name,
+static const struct tb_store_ops *const stores[] = {STORES(ENTRY)};
+
+#define NAME(name) #name,
+static const char *const names[] = {STORES(NAME) NULL};
+
+const char *const *tb_store_names(void) { return names; }
+
+const struct tb_store_ops *tb_store_find(const char *type) {
+  size_t len = strcspn(type, ":");
+  for (size_t i = 0; i < sizeof stores / sizeof stores[0]; i++)
+    if (strlen(stores[i]->name) == len && memcmp(stores[i]->name, type, len) == 0) return stores[i];
+  return NULL;
+}

@@ -1,0 +1,30 @@
+/* llama: Llama 2 and 3, SmolLM2, TinyLlama, Mistral (arXiv 2302.13971, 2407.21783).
+ * Pre-norm decoder, RMSNorm, rotary positions on neighbouring pairs, grouped-query attention, SwiGLU. Files may carry
+ * Q/K/V biases. */
+#include "core/model.h"
+#include "core/ops.h"
+#include "models/arch.h"
+
+static enum tb_status load(struct tb_model *m, struct tb_error *err) {
+  enum tb_status status = tb_load_hparams(m, false, err);
+  return status ? status : tb_load_decoder(m, 0, TB_LOAD_QKV_BIAS, err);
+}
+
+static void forward(struct tb_pass *p) {
+  for (uint32_t il = 0; il < p->model->hp.n_layer; il++) {
+    const struct tb_layer *l = &p->model->layers[il];
+
+    tb_op_norm(p, l->attn_norm);
+    tb_op_qkv(p, l);
+    tb_op_rope(p, l);
+    tb_op_attention(p, il);
+    tb_op_add_linear(p, &l->wo, l->bo);
+
+    tb_op_norm(p, l->ffn_norm);
+    tb_op_swiglu(p, &l->gate, &l->up);
+    tb_op_add_linear(p, &l->down, NULL);
+  }
+}
+
+extern const struct tb_arch tb_arch_llama;
+const struct tb_arch tb_arch_llama = {.name = "llama", .load = load, .forward = forward};

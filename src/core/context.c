@@ -1,0 +1,281 @@
+/* A context: one conversation's cache and the buffers of a pass. All memory is taken at creation. */
+#include "core/context.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/sysinfo.h"
+#include "models/arch.h"
+
+enum {
+  DEFAULT_BATCH = 512,
+  MAX_BATCH = 4096,
+  HEAD_COLUMNS = 32, /* positions whose logits tb_eval_all computes together */
+  WINDOW = 128,      /* full-precision tokens of block stores (SKVQ, arXiv 2405.06219) */
+  SINKS = 5,
+};
+
+/* --------------------------------------------------------------------------------------------------------- options */
+
+static enum tb_status set_type(char out[TB_TYPE_NAME], const char *type, const char *option, struct tb_error *err) {
+  if (!type) type = "f16";
+  if (strlen(type) >= TB_TYPE_NAME) return tb_fail(err, TB_E_ARG, "%s: '%.40s' is too long for a cache type", option, type);
+  if (!tb_store_find(type)) {
+    char known[256] = "";
+    for (const char *const *n = tb_store_names(); *n; n++) snprintf(known + strlen(known), sizeof known - strlen(known), " %s", *n);
+    return tb_fail(err, TB_E_UNSUPPORTED, "%s: cache type '%s' is not known (known:%s)", option, type, known);
+  }
+  memcpy(out, type, strlen(type) + 1);
+  return TB_OK;
+}
+
+static enum tb_status make_plan(struct tb_context *c, const struct tb_context_options *o, struct tb_error *err) {
+  struct tb_plan_layer line = {.window = WINDOW, .sinks = SINKS};
+  enum tb_status status = set_type(line.type_k, o->type_k, "type_k", err);
+  if (!status) status = set_type(line.type_v, o->type_v, "type_v", err);
+  if (status) return status;
+  for (uint32_t i = 0; i < c->model->hp.n_layer; i++) c->plan[i] = line;
+  return TB_OK;
+}
+
+static void make_shapes(struct tb_context *c) {
+  const struct tb_model *m = c->model;
+  for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+    const struct tb_layer *l = &m->layers[i];
+    c->shapes[i] = (struct tb_kv_shape){.n_head = l->n_head, .n_kv = l->n_kv, .d_k = l->d_k, .d_v = l->d_v,
+                                        .scale = m->hp.attn_scale, .rope = &c->rope};
+  }
+}
+
+static struct tb_cache_config cache_config(const struct tb_context *c, uint32_t n_ctx) {
+  return (struct tb_cache_config){.n_layer = c->model->hp.n_layer, .shapes = c->shapes, .plan = c->plan, .n_ctx = n_ctx,
+                                  .n_batch = c->n_batch < n_ctx ? c->n_batch : n_ctx, .n_threads = c->n_threads};
+}
+
+/* Everything but the cache; with arena->base NULL it only counts. */
+static void carve(struct tb_context *c, struct tb_arena *a, uint32_t n_ctx) {
+  const struct tb_model *m = c->model;
+  const size_t n = c->n_batch < n_ctx ? c->n_batch : n_ctx, f = sizeof(float);
+  size_t widest = m->hp.n_embd, q = 0, k = 0, v = 0;
+  for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+    const struct tb_layer *l = &m->layers[i];
+    size_t widths[] = {(size_t)l->n_head * l->d_v, l->n_ff};
+    for (int w = 0; w < 2; w++) widest = widths[w] > widest ? widths[w] : widest;
+    if ((size_t)l->n_head * l->d_k > q) q = (size_t)l->n_head * l->d_k;
+    if ((size_t)l->n_kv * l->d_k > k) k = (size_t)l->n_kv * l->d_k;
+    if ((size_t)l->n_kv * l->d_v > v) v = (size_t)l->n_kv * l->d_v;
+  }
+  struct tb_pass *p = &c->pass;
+  p->x = tb_carve(a, n * m->hp.n_embd, f);
+  struct tb_act_buffer *acts[] = {&p->act, &p->act2};
+  for (int i = 0; i < 2; i++) {
+    acts[i]->f = tb_carve(a, n * widest, f);
+    acts[i]->q = tb_carve(a, n * widest, 1);
+    acts[i]->d = tb_carve(a, n * (widest / 32 + 1), f);
+    acts[i]->s = tb_carve(a, n * (widest / 16 + 1), sizeof(int16_t));
+  }
+  p->q = tb_carve(a, n * q, f);
+  p->k = tb_carve(a, n * k, f);
+  p->v = tb_carve(a, n * v, f);
+  p->scratch_bytes = TB_GEMM_SCRATCH + 2 * n * TB_TILE_ROWS * f;
+  p->scratch = tb_carve(a, c->n_threads, p->scratch_bytes);
+  c->logits = tb_carve(a, (size_t)HEAD_COLUMNS * m->hp.n_vocab, f);
+  const size_t angles = (size_t)n_ctx * (m->hp.rope.n_rot / 2);
+  float *cos_table = tb_carve(a, angles, f), *sin_table = tb_carve(a, angles, f);
+  c->rope = (struct tb_rope_table){.cos = cos_table, .sin = sin_table, .n_rot = m->hp.rope.n_rot, .neox = m->hp.rope.neox};
+  if (a->base) tb_rope_fill(&m->hp.rope, n_ctx, cos_table, sin_table);
+}
+
+/* All bytes a context of n_ctx tokens allocates. */
+static uint64_t bytes_for(struct tb_context *c, uint32_t n_ctx) {
+  struct tb_arena a = {0};
+  struct tb_cache_config config = cache_config(c, n_ctx);
+  uint64_t stored, cache;
+  carve(c, &a, n_ctx);
+  tb_cache_bytes(&config, &stored, &cache);
+  if (a.used == SIZE_MAX || cache > UINT64_MAX / 2) return UINT64_MAX;
+  return cache + a.used;
+}
+
+/* The model's context, or the largest multiple of 256 that fits in 85 % of the memory that is left: the weights' pages
+ * are in the file cache and want room too. */
+static enum tb_status choose_context(struct tb_context *c, uint32_t wanted, struct tb_error *err) {
+  const char *source;
+  uint64_t available = tb_memory_available(&source);
+  uint64_t weights = tb_gguf_file_bytes(c->model->gguf);
+  uint64_t room = available > weights ? (available - weights) / 20 * 17 : 0;
+  uint32_t n = wanted ? wanted : c->model->hp.n_ctx_train;
+  if (wanted == 0 && available > 0 && bytes_for(c, n) > room) {
+    uint32_t lo = 0, hi = n / 256;
+    while (lo < hi) {
+      uint32_t mid = lo + (hi - lo + 1) / 2;
+      if (bytes_for(c, mid * 256) <= room) lo = mid;
+      else hi = mid - 1;
+    }
+    if (lo == 0)
+      return tb_fail(err, TB_E_LIMIT, "memory: not even a context of 256 tokens fits in the %.0f MiB that %s leaves",
+                     (double)available / 0x1p20, source);
+    n = lo * 256;
+    c->reduced_by = source;
+  }
+  c->n_ctx = n;
+  return TB_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- making */
+
+static enum tb_status build(struct tb_context *c, const struct tb_context_options *o, struct tb_error *err) {
+  const struct tb_allocator *alloc = &c->model->alloc;
+  const uint32_t layers = c->model->hp.n_layer;
+  c->plan = tb_calloc(alloc, layers, sizeof *c->plan);
+  c->shapes = tb_calloc(alloc, layers, sizeof *c->shapes);
+  if (!c->plan || !c->shapes) return tb_fail(err, TB_E_NOMEM, "context: out of memory");
+  enum tb_status status = make_plan(c, o, err);
+  if (status) return status;
+  make_shapes(c);
+  struct tb_cache_config config = cache_config(c, 256);
+  if ((status = tb_cache_check(&config, err)) || (status = choose_context(c, o->n_ctx, err))) return status;
+  if (c->n_batch > c->n_ctx) c->n_batch = c->n_ctx;
+  if ((status = tb_team_create(&c->team, c->n_threads, alloc, err))) return status;
+  struct tb_arena a = {0};
+  carve(c, &a, c->n_ctx);
+  c->memory_bytes = a.used;
+  c->block = a.used == SIZE_MAX ? NULL : tb_calloc(alloc, 1, a.used);
+  if (!c->block) return tb_fail(err, TB_E_NOMEM, "context: cannot allocate %.1f MiB of buffers", (double)a.used / 0x1p20);
+  a = (struct tb_arena){.base = c->block};
+  carve(c, &a, c->n_ctx);
+  config = cache_config(c, c->n_ctx);
+  uint64_t total;
+  tb_cache_bytes(&config, &c->cache_bytes, &total);
+  c->memory_bytes += total;
+  if ((status = tb_cache_create(&c->cache, &config, &c->model->kernels, c->team, alloc, err))) return status;
+  c->pass.model = c->model;
+  c->pass.team = c->team;
+  c->pass.cache = c->cache;
+  c->pass.rope = &c->rope;
+  return TB_OK;
+}
+
+enum tb_status tb_context_create(struct tb_context **out, const struct tb_model *model, const struct tb_context_options *options,
+                                 struct tb_error *err) {
+  const struct tb_context_options defaults = {0}, *o = options ? options : &defaults;
+  if (o->n_ctx > UINT32_MAX / 4) return tb_fail(err, TB_E_ARG, "n_ctx: %u is too large", o->n_ctx);
+  if (o->n_batch > MAX_BATCH) return tb_fail(err, TB_E_ARG, "n_batch: %u is not in 1..%d", o->n_batch, MAX_BATCH);
+  struct tb_context *c = tb_calloc(&model->alloc, 1, sizeof *c);
+  if (!c) return tb_fail(err, TB_E_NOMEM, "context: out of memory");
+  c->model = model;
+  c->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
+  c->n_threads = o->n_threads ? o->n_threads : tb_performance_cores();
+  enum tb_status status = build(c, o, err);
+  if (status) {
+    tb_context_free(c);
+    return status;
+  }
+  *out = c;
+  return TB_OK;
+}
+
+void tb_context_free(struct tb_context *c) {
+  if (!c) return;
+  const struct tb_allocator *alloc = &c->model->alloc;
+  tb_cache_free(c->cache);
+  tb_team_free(c->team);
+  tb_free(alloc, c->block);
+  tb_free(alloc, c->shapes);
+  tb_free(alloc, c->plan);
+  tb_free(alloc, c);
+}
+
+void tb_context_get_info(const struct tb_context *c, struct tb_context_info *info) {
+  *info = (struct tb_context_info){.n_ctx = c->n_ctx, .n_past = tb_cache_length(c->cache), .n_threads = c->n_threads,
+                                   .n_ctx_reduced = c->reduced_by != NULL, .n_ctx_limit = c->reduced_by,
+                                   .cache_bytes = c->cache_bytes, .memory_bytes = c->memory_bytes};
+}
+
+/* ------------------------------------------------------------------------------------------------------- evaluating */
+
+static enum tb_status check_tokens(const struct tb_context *c, const tb_token *tokens, size_t n, struct tb_error *err) {
+  const uint32_t past = tb_cache_length(c->cache);
+  if (n == 0) return tb_fail(err, TB_E_ARG, "no tokens to evaluate");
+  if (n > c->n_ctx - past)
+    return tb_fail(err, TB_E_CONTEXT, "context is full: %u of %u tokens are used and %zu more do not fit", past, c->n_ctx, n);
+  for (size_t i = 0; i < n; i++)
+    if (tokens[i] < 0 || (uint32_t)tokens[i] >= c->model->hp.n_vocab)
+      return tb_fail(err, TB_E_ARG, "token %d at %zu is not in the vocabulary of %u", tokens[i], i, c->model->hp.n_vocab);
+  return TB_OK;
+}
+
+/* One batch through the layers; p->act holds the normalised outputs afterwards. */
+static void run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n) {
+  struct tb_pass *p = &c->pass;
+  p->n = n;
+  p->pos = tb_cache_length(c->cache);
+  p->tokens = tokens;
+  tb_cache_step(c->cache, n);
+  tb_op_embed(p);
+  c->model->arch->forward(p);
+}
+
+static enum tb_status check_logits(const struct tb_context *c, size_t columns, struct tb_error *err) {
+  const size_t n = columns * c->model->hp.n_vocab;
+  float sum = 0; /* x - x is 0 for finite x and NaN otherwise: one pass, no branches */
+  for (size_t i = 0; i < n; i++) sum += c->logits[i] - c->logits[i];
+  return sum == 0 ? TB_OK : tb_fail(err, TB_E_NUMERIC, "the model's output is not finite: its weights are damaged");
+}
+
+/* Logits of the batch's tokens first … first+columns-1 into c->logits. */
+static enum tb_status run_head(struct tb_context *c, uint32_t first, uint32_t columns, struct tb_error *err) {
+  struct tb_pass *p = &c->pass;
+  struct tb_pass head = *p; /* the norm of only these tokens */
+  head.n = columns;
+  head.x = p->x + (size_t)first * c->model->hp.n_embd;
+  tb_op_norm(&head, c->model->output_norm);
+  tb_op_head(&head, &c->model->output, 0, columns, c->logits);
+  return check_logits(c, columns, err);
+}
+
+enum tb_status tb_eval(struct tb_context *c, const tb_token *tokens, size_t n, tb_progress_fn progress, void *user,
+                       struct tb_error *err) {
+  enum tb_status status = check_tokens(c, tokens, n, err);
+  if (status) return status;
+  for (size_t done = 0; done < n;) {
+    if (progress && !progress(user, done, n)) return tb_fail(err, TB_E_CANCELLED, "cancelled after %zu of %zu tokens", done, n);
+    uint32_t batch = n - done < c->n_batch ? (uint32_t)(n - done) : c->n_batch;
+    run_batch(c, tokens + done, batch);
+    done += batch;
+  }
+  if (progress) progress(user, n, n);
+  c->has_logits = false;
+  status = run_head(c, c->pass.n - 1, 1, err);
+  c->has_logits = status == TB_OK;
+  return status;
+}
+
+enum tb_status tb_eval_all(struct tb_context *c, const tb_token *tokens, size_t n, tb_logits_fn each, void *user,
+                           struct tb_error *err) {
+  enum tb_status status = check_tokens(c, tokens, n, err);
+  c->has_logits = false;
+  for (size_t done = 0; !status && done < n;) {
+    uint32_t batch = n - done < c->n_batch ? (uint32_t)(n - done) : c->n_batch;
+    run_batch(c, tokens + done, batch);
+    for (uint32_t first = 0; !status && first < batch; first += HEAD_COLUMNS) {
+      uint32_t columns = batch - first < HEAD_COLUMNS ? batch - first : HEAD_COLUMNS;
+      status = run_head(c, first, columns, err);
+      for (uint32_t i = 0; !status && i < columns; i++)
+        if (!each(user, done + first + i, c->logits + (size_t)i * c->model->hp.n_vocab))
+          status = tb_fail(err, TB_E_CANCELLED, "cancelled after %zu of %zu tokens", done + first + i + 1, n);
+    }
+    done += batch;
+  }
+  return status;
+}
+
+const float *tb_logits(const struct tb_context *c) { return c->has_logits ? c->logits : NULL; }
+
+enum tb_status tb_truncate(struct tb_context *c, uint32_t n, struct tb_error *err) {
+  if (n > tb_cache_length(c->cache))
+    return tb_fail(err, TB_E_ARG, "cannot keep %u tokens of %u", n, tb_cache_length(c->cache));
+  tb_cache_truncate(c->cache, n);
+  c->has_logits = false;
+  return TB_OK;
+}

@@ -1,0 +1,23 @@
+#ifndef TB_CORE_CONTEXT_H
+#define TB_CORE_CONTEXT_H
+
+#include "base/arena.h"
+#include "core/ops.h"
+
+struct tb_context {
+  const struct tb_model *model;
+  uint32_t n_ctx, n_batch, n_threads;
+  const char *reduced_by; /* what made n_ctx smaller than the model's, or NULL */
+  struct tb_team *team;   /* owned, like everything below */
+  struct tb_cache *cache;
+  struct tb_plan_layer *plan; /* per layer */
+  struct tb_kv_shape *shapes; /* per layer */
+  struct tb_rope_table rope;
+  unsigned char *block; /* buffers of the pass, logits, rope table */
+  struct tb_pass pass;
+  float *logits; /* HEAD_COLUMNS × n_vocab */
+  bool has_logits;
+  uint64_t cache_bytes, memory_bytes;
+};
+
+#endif

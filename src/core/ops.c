@@ -1,0 +1,109 @@
+#include "core/ops.h"
+
+/* ---------------------------------------------------------------------------------------------------- by token */
+
+/* Runs fn for each token of the pass; a single token stays in the caller. */
+static void each_token(struct tb_pass *p, tb_task_fn fn, void *arg) {
+  if (p->n == 1) fn(arg, 0, 0);
+  else tb_parallel_for(p->team, p->n, fn, arg);
+}
+
+static void quantize_token(const struct tb_kernels *kernels, struct tb_act_buffer *a, size_t token) {
+  const size_t k = a->k;
+  if (k % 32 == 0) kernels->quant_q8(a->q + token * k, a->d + token * (k / 32), a->s + token * (k / 16), a->f + token * k, k);
+}
+
+static void embed_task(void *arg, size_t i, unsigned thread) {
+  (void)thread;
+  struct tb_pass *p = arg;
+  const struct tb_weight *w = &p->model->embedding;
+  p->model->kernels.dequant[w->format](p->x + i * w->k, w->data + (size_t)p->tokens[i] * w->row_bytes, w->k);
+}
+
+void tb_op_embed(struct tb_pass *p) { each_token(p, embed_task, p); }
+
+struct norm_job {
+  struct tb_pass *p;
+  const float *w;
+};
+
+static void norm_task(void *arg, size_t i, unsigned thread) {
+  (void)thread;
+  const struct norm_job *j = arg;
+  const struct tb_hparams *hp = &j->p->model->hp;
+  const size_t n = hp->n_embd;
+  j->p->model->kernels.norm_rms(j->p->act.f + i * n, j->p->x + i * n, j->w, n, hp->norm_eps);
+  quantize_token(&j->p->model->kernels, &j->p->act, i);
+}
+
+void tb_op_norm(struct tb_pass *p, const float *w) {
+  struct norm_job j = {p, w};
+  p->act.k = p->model->hp.n_embd;
+  each_token(p, norm_task, &j);
+}
+
+struct quantize_job {
+  struct tb_pass *p;
+  struct tb_act_buffer *a;
+};
+
+static void quantize_task(void *arg, size_t i, unsigned thread) {
+  (void)thread;
+  const struct quantize_job *j = arg;
+  quantize_token(&j->p->model->kernels, j->a, i);
+}
+
+void tb_act_quantize(struct tb_pass *p, struct tb_act_buffer *a) {
+  struct quantize_job j = {p, a};
+  each_token(p, quantize_task, &j);
+}
+
+/* ---------------------------------------------------------------------------------------------------- attention */
+
+struct heads_job {
+  struct tb_pass *p;
+  const struct tb_layer *l;
+};
+
+static void head_norm_task(void *arg, size_t i, unsigned thread) {
+  (void)thread;
+  const struct heads_job *j = arg;
+  const struct tb_layer *l = j->l;
+  const float eps = j->p->model->hp.norm_eps;
+  float *q = j->p->q + i * l->n_head * l->d_k, *k = j->p->k + i * l->n_kv * l->d_k;
+  for (uint32_t h = 0; h < l->n_head; h++, q += l->d_k) j->p->model->kernels.norm_rms(q, q, l->q_norm, l->d_k, eps);
+  for (uint32_t h = 0; h < l->n_kv; h++, k += l->d_k) j->p->model->kernels.norm_rms(k, k, l->k_norm, l->d_k, eps);
+}
+
+void tb_op_head_norm(struct tb_pass *p, const struct tb_layer *l) {
+  struct heads_job j = {p, l};
+  each_token(p, head_norm_task, &j);
+}
+
+static void rope_task(void *arg, size_t i, unsigned thread) {
+  (void)thread;
+  const struct heads_job *j = arg;
+  const struct tb_layer *l = j->l;
+  const struct tb_rope_table *t = j->p->rope;
+  const size_t at = (j->p->pos + i) * (t->n_rot / 2);
+  const struct tb_kernels *kernels = &j->p->model->kernels;
+  float *q = j->p->q + i * l->n_head * l->d_k, *k = j->p->k + i * l->n_kv * l->d_k;
+  for (uint32_t h = 0; h < l->n_head + l->n_kv; h++) {
+    float *x = h < l->n_head ? q + h * l->d_k : k + (h - l->n_head) * l->d_k;
+    if (t->neox) kernels->rope_neox(x, t->cos + at, t->sin + at, t->n_rot);
+    else kernels->rope_norm(x, t->cos + at, t->sin + at, t->n_rot);
+  }
+}
+
+void tb_op_rope(struct tb_pass *p, const struct tb_layer *l) {
+  struct heads_job j = {p, l};
+  each_token(p, rope_task, &j);
+}
+
+void tb_op_attention(struct tb_pass *p, uint32_t il) {
+  const struct tb_layer *l = &p->model->layers[il];
+  tb_cache_append(p->cache, il, p->k, p->v);
+  p->act.k = (size_t)l->n_head * l->d_v;
+  tb_cache_attend(p->cache, il, p->q, p->act.f);
+  tb_act_quantize(p, &p->act);
+}
