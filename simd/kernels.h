@@ -12,6 +12,10 @@
 #include "simd/rope/rope.h"
 #include "simd/activation/activation.h"
 #include "simd/attn/attn.h"
+#include "simd/kvpack/kvpack.h"
+#include "simd/kvdequant/kvdequant.h"
+#include "simd/attn_score/attn_score.h"
+#include "simd/attn_accum/attn_accum.h"
 
 struct tb_kernels {
   /* weights, by format */
@@ -34,6 +38,21 @@ struct tb_kernels {
   tb_attn_exp_t *attn_exp;
   tb_tile_qk_t *tile_qk;
   tb_tile_pv_t *tile_pv;
+  /* attention over packed blocks (simd/kvblock.h) */
+  tb_kvpack_keys2_t *kvpack_keys2;
+  tb_kvpack_values2_t *kvpack_values2;
+  tb_kvpack_ternary_t *kvpack_ternary;
+  tb_kvunpack_keys2_t *kvunpack_keys2;
+  tb_kvunpack_values2_t *kvunpack_values2;
+  tb_kvunpack_ternary_t *kvunpack_ternary;
+  tb_kvdequant_keys2_t *kvdequant_keys2;
+  tb_kvdequant_values2_t *kvdequant_values2;
+  tb_kvdequant_ternary_t *kvdequant_ternary;
+  tb_attn_fold_t *attn_fold;
+  tb_attn_score_keys2_t *attn_score_keys2;
+  tb_attn_weights_t *attn_weights;
+  tb_attn_accum_values2_t *attn_accum_values2;
+  tb_attn_accum_ternary_t *attn_accum_ternary;
 };
 
 /* Fills every slot with the reference, then with the kernels of each tier in `isa_mask` (simd/isa.h), in order. */
