@@ -16,6 +16,13 @@ set(TB_FLAGS_avx512 ${TB_FLAGS_avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq 
 set(TB_FLAGS_neon -march=armv8-a)
 set(TB_FLAGS_dotprod -march=armv8.2-a+dotprod)
 set(TB_FLAGS_i8mm -march=armv8.2-a+dotprod+i8mm)
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+  # gcc's scheduler before register allocation starts so many loads early that 32 vector registers do not suffice:
+  # without it the plain NEON kernels have 5-20 % fewer instructions and almost no spills.
+  foreach(isa IN LISTS TB_ISA_aarch64)
+    list(APPEND TB_FLAGS_${isa} -fno-schedule-insns)
+  endforeach()
+endif()
 
 function(tb_isa_sources isa)
   if(NOT isa IN_LIST TB_ISA_${TB_ARCH})

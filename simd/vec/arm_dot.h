@@ -1,0 +1,70 @@
+/* Integer dot products of 128 codes with 128 activation codes on ARM, one sum per group of 32 or of 16. The same source
+ * serves two tiers: with dot product instructions where the file is compiled for them, else with widening multiplies.
+ *
+ * `fit` (a constant) says how many products of a code and an activation (|a| ≤ 127) a signed 16-bit sum can hold:
+ * codes up to 15 need 16 · 15 · 127 = 30480, so they fit 16; |code| ≤ 16 still does (32512); up to 31: 8; up to 63: 4;
+ * up to 128: 2. */
+#ifndef TB_SIMD_VEC_ARM_DOT_H
+#define TB_SIMD_VEC_ARM_DOT_H
+
+#include <arm_neon.h>
+
+#define TB_INLINE static inline __attribute__((always_inline))
+
+#if defined(__ARM_FEATURE_DOTPROD)
+
+TB_INLINE int32x4_t tb_dot16(int8x16_t w, int8x16_t x) { return vdotq_s32(vdupq_n_s32(0), w, x); }
+
+TB_INLINE int32x4_t tb_dot32(const int8x16_t *w, const int8x16_t *x) { return vdotq_s32(tb_dot16(w[0], x[0]), w[1], x[1]); }
+
+TB_INLINE int32x4_t tb_sum4(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) {
+  return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
+}
+
+/* Four sums, lane g over values 32g … 32g + 31. */
+TB_INLINE int32x4_t tb_dots32(const int8x16_t w[8], const int8x16_t x[8], int fit) {
+  (void)fit;
+  return tb_sum4(tb_dot32(w, x), tb_dot32(w + 2, x + 2), tb_dot32(w + 4, x + 4), tb_dot32(w + 6, x + 6));
+}
+
+/* Four sums, lane g over values 16g … 16g + 15. */
+TB_INLINE int32x4_t tb_dots16(const int8x16_t w[4], const int8x16_t x[4], int fit) {
+  (void)fit;
+  return tb_sum4(tb_dot16(w[0], x[0]), tb_dot16(w[1], x[1]), tb_dot16(w[2], x[2]), tb_dot16(w[3], x[3]));
+}
+
+#else
+
+TB_INLINE int16x8_t tb_mul16(int8x16_t w, int8x16_t x) {
+  return vmlal_high_s8(vmull_s8(vget_low_s8(w), vget_low_s8(x)), w, x);
+}
+
+TB_INLINE int16x8_t tb_mul32(const int8x16_t *w, const int8x16_t *x) {
+  int16x8_t p = tb_mul16(w[0], x[0]);
+  return vmlal_high_s8(vmlal_s8(p, vget_low_s8(w[1]), vget_low_s8(x[1])), w[1], x[1]);
+}
+
+TB_INLINE int32x4_t tb_dot32(const int8x16_t *w, const int8x16_t *x) {
+  return vpadalq_s16(vpaddlq_s16(tb_mul16(w[0], x[0])), tb_mul16(w[1], x[1]));
+}
+
+TB_INLINE int32x4_t tb_dots32(const int8x16_t w[8], const int8x16_t x[8], int fit) {
+  if (fit < 4) {
+    int32x4_t a = vpaddq_s32(tb_dot32(w, x), tb_dot32(w + 2, x + 2));
+    return vpaddq_s32(a, vpaddq_s32(tb_dot32(w + 4, x + 4), tb_dot32(w + 6, x + 6)));
+  }
+  int16x8_t a = vpaddq_s16(tb_mul32(w, x), tb_mul32(w + 2, x + 2));         /* 8 products per lane */
+  int16x8_t b = vpaddq_s16(tb_mul32(w + 4, x + 4), tb_mul32(w + 6, x + 6));
+  if (fit >= 16) return vpaddlq_s16(vpaddq_s16(a, b));
+  return vpaddq_s32(vpaddlq_s16(a), vpaddlq_s16(b));
+}
+
+TB_INLINE int32x4_t tb_dots16(const int8x16_t w[4], const int8x16_t x[4], int fit) {
+  int16x8_t a = vpaddq_s16(tb_mul16(w[0], x[0]), tb_mul16(w[1], x[1])); /* 4 products per lane */
+  int16x8_t b = vpaddq_s16(tb_mul16(w[2], x[2]), tb_mul16(w[3], x[3]));
+  if (fit >= 8) return vpaddlq_s16(vpaddq_s16(a, b));
+  return vpaddq_s32(vpaddlq_s16(a), vpaddlq_s16(b));
+}
+
+#endif
+#endif
