@@ -15,8 +15,8 @@
  *   };
  *   int main(void) { return tb_check_main("gemv", tests, sizeof tests / sizeof *tests); }
  *
- * Environment: TB_ISA limits the run to a tier and those below it; TB_REQUIRE_ISA=<tier> makes the program fail where
- * that tier is not available or not selected; TB_TEST_SHORT=1 (implied by QEMU_CPU) shortens the lists of sizes. */
+ * Environment: TB_ISA limits the run to a tier and those below it; TB_REQUIRE_ISA=<tier>,… makes the program fail where
+ * one of these tiers is not available or not selected; TB_TEST_SHORT=1 (implied by QEMU_CPU) shortens the lists of sizes. */
 #ifndef TB_TESTS_CHECK_H
 #define TB_TESTS_CHECK_H
 
