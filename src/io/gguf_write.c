@@ -131,8 +131,12 @@ void tb_gguf_add_str(struct tb_gguf_writer *w, const char *key, const char *valu
 
 void tb_gguf_add_array(struct tb_gguf_writer *w, const char *key, enum tb_gguf_type elem, const void *values,
                        uint64_t count) {
-  size_t bytes;
   begin_array(w, key, elem, count);
+  if (values) tb_gguf_add_values(w, elem, values, count);
+}
+
+void tb_gguf_add_values(struct tb_gguf_writer *w, enum tb_gguf_type elem, const void *values, uint64_t count) {
+  size_t bytes;
   if (tb_mul((size_t)count, scalar_bytes(elem), &bytes)) append(w, &w->kvs, values, bytes);
   else out_of_memory(w);
 }

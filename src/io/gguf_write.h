@@ -31,9 +31,10 @@ void tb_gguf_add_bool(struct tb_gguf_writer *w, const char *key, bool value);
 void tb_gguf_add_str(struct tb_gguf_writer *w, const char *key, const char *value);
 /* A scalar of any type but string and array: `value` points to it. */
 void tb_gguf_add_scalar(struct tb_gguf_writer *w, const char *key, enum tb_gguf_type type, const void *value);
-/* An array of `count` scalars. */
+/* An array of `count` scalars. values NULL: they follow by calls of tb_gguf_add_values. */
 void tb_gguf_add_array(struct tb_gguf_writer *w, const char *key, enum tb_gguf_type elem, const void *values,
                        uint64_t count);
+void tb_gguf_add_values(struct tb_gguf_writer *w, enum tb_gguf_type elem, const void *values, uint64_t count);
 /* An array of `count` strings, whose strings follow by as many calls of tb_gguf_add_element. */
 void tb_gguf_add_strings(struct tb_gguf_writer *w, const char *key, uint64_t count);
 void tb_gguf_add_element(struct tb_gguf_writer *w, const char *text, size_t len);
