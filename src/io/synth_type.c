@@ -26,7 +26,7 @@ static const struct {
 static bool read_base(struct tb_synth_type *type, const char *name) {
   for (size_t i = 0; i < sizeof mixes / sizeof mixes[0]; i++) {
     if (strcmp(name, mixes[i].name) != 0) continue;
-    type->mix = mixes[i].mix;
+    type->mix = (int)mixes[i].mix;
     type->base = mixes[i].base;
     type->file_type = mixes[i].file_type;
     return true;
