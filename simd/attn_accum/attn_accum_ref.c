@@ -12,7 +12,10 @@ static float token_scale(uint8_t code, uint32_t base_bits) {
 void tb_attn_weights_ref TB_ATTN_WEIGHTS_ARGS {
   for (size_t g = 0; g < n_q; g++, p += ldp, w += TB_KV_BLOCK) {
     float m = 0;
-    for (size_t t = 0; t < TB_KV_BLOCK; t++) m = fmaxf(m, p[t] * token_scale(scale[t], base_bits));
+    for (size_t t = 0; t < TB_KV_BLOCK; t++) { /* no fmaxf: gcc 12 for ARM fails to compile this loop with it */
+      float x = p[t] * token_scale(scale[t], base_bits);
+      m = x > m ? x : m;
+    }
     float inverse = m > 0 ? 127.0f / m : 0.0f;
     if (inverse > 3.4e38f) inverse = 0.0f;
     a[g] = inverse > 0 ? m / 127.0f : 0.0f;
