@@ -25,10 +25,13 @@ struct tb_kernels {
   /* vectors */
   tb_quant_q8_t *quant_q8;
   tb_norm_rms_t *norm_rms;
+  tb_norm_rms_q8_t *norm_rms_q8;
   tb_rope_norm_t *rope_norm;
   tb_rope_neox_t *rope_neox;
   tb_silu_mul_t *silu_mul;
   tb_gelu_mul_t *gelu_mul;
+  tb_silu_mul_q8_t *silu_mul_q8;
+  tb_gelu_mul_q8_t *gelu_mul_q8;
   /* attention over row-wise stores: f32, f16, q8_0, q4_0 (other formats are NULL) */
   tb_attn_score_t *attn_score[TB_FMT_COUNT];
   tb_attn_accum_t *attn_accum[TB_FMT_COUNT];

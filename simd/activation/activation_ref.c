@@ -14,3 +14,13 @@ void tb_gelu_mul_ref(float *y, const float *gate, const float *up, size_t n) {
     y[i] = (float)(0.5 * x * (1.0 + tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x))) * up[i]);
   }
 }
+
+void tb_silu_mul_q8_ref(float *y, int8_t *q, float *d, int16_t *s, const float *gate, const float *up, size_t n) {
+  tb_silu_mul_ref(y, gate, up, n);
+  tb_quant_q8_ref(q, d, s, y, n);
+}
+
+void tb_gelu_mul_q8_ref(float *y, int8_t *q, float *d, int16_t *s, const float *gate, const float *up, size_t n) {
+  tb_gelu_mul_ref(y, gate, up, n);
+  tb_quant_q8_ref(q, d, s, y, n);
+}
