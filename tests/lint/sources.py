@@ -14,7 +14,7 @@ KERNEL_TABLE = r"simd/(kernels|isa|formats|act|half)\.h"
 LAYERS = [
     (r"src/include/", []),
     (r"src/base/", [r"base/", r"thimble\.h"]),
-    (r"src/io/", [r"io/", r"base/", r"simd/formats\.(h|def)", r"thimble\.h"]),
+    (r"src/io/", [r"io/", r"base/", r"simd/(formats|half)\.(h|def)", r"thimble\.h"]),
     (r"src/core/", [r"core/", r"models/arch\.h", r"cache/cache\.h", KERNEL_TABLE, r"simd/formats\.def", r"io/",
                     r"base/", r"thimble\.h"]),
     (r"src/cli/", [r"cli/", r"thimble\.h"]),
