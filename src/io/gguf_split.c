@@ -54,7 +54,8 @@ static enum tb_status open_rest(struct tb_gguf *g, char *path, char *suffix, uin
   g->parts = parts;
   for (uint32_t i = 1; i < count; i++) {
     char name[32];
-    memcpy(suffix, tb_gguf_part_name(name, i, count), strlen(name));
+    tb_gguf_part_name(name, i, count);
+    memcpy(suffix, name, strlen(name));
     struct split expected = {i, count};
     g->n_parts = i + 1; /* also when the part fails: its mapping has to be closed */
     enum tb_status s = open_part(&parts[i], path, &expected, g->a, err);
