@@ -9,18 +9,26 @@
 /* CPUs this process may run on (affinity mask), at least 1. */
 unsigned tb_cpu_count(void);
 
-/* Default thread count: allowed CPUs, one per physical core, of the fastest kind only (sysfs cpu_capacity or the
- * maximum frequency tells big from LITTLE), at least 1. */
+/* Default thread count: allowed CPUs, one per physical core, of the fast kind only (sysfs cpu_capacity or the maximum
+ * frequency tells big from LITTLE), no more than a container's CPU quota; at least 1. */
 unsigned tb_performance_cores(void);
 
-/* RAM in bytes that a new process can take without swapping: the smallest of MemAvailable, the cgroup limits (v1, v2,
- * with ancestors) less what is used there, and RLIMIT_AS / RLIMIT_DATA. `source` names the limit that was smallest. */
+/* RAM in bytes that can be taken without swapping: the smallest of MemAvailable, the cgroup limits (v1, v2, with
+ * ancestors) less what is used there and cannot be dropped, and RLIMIT_AS / RLIMIT_DATA less what this process has.
+ * `source` names the limit that was smallest. 0, and "nothing", when the system tells nothing; never 0 otherwise. */
 uint64_t tb_memory_available(const char **source);
 
 /* Bytes of a page. */
 size_t tb_page_size(void);
 
-/* The processor's name as the system tells it, into buf; "unknown CPU" when it does not. */
+/* The processor's name as the system tells it, into buf: "AMD Ryzen 7 …", "Raspberry Pi 5 Model B (Cortex-A76)";
+ * "unknown CPU" when it does not. One printable line. */
 void tb_cpu_name(char *buf, size_t cap);
+
+/* The same for a machine whose /proc and /sys lie below `root` ("" is this one), for tests. */
+uint64_t tb_memory_available_at(const char *root, uint64_t limit_as, uint64_t limit_data, const char **source);
+void tb_cpu_name_at(const char *root, char *buf, size_t cap);
+/* `allowed` has n_allowed CPU numbers, ascending. */
+unsigned tb_performance_cores_at(const char *root, const unsigned *allowed, size_t n_allowed);
 
 #endif
