@@ -127,7 +127,7 @@ static void odd_cgroup_files(void **state) {
     put("/sys/fs/cgroup/memory.current", no_limit[i]);
     assert_memory(none, none, 1000 * KiB, "MemAvailable");
   }
-  const char *const odd[] = {"", "\n", "0", "0:", "0::", "0::relative\n", ":::\n", "1:name=systemd:/\n", 
+  const char *const odd[] = {"", "\n", "0", "0:", "0::", "0::relative\n", ":::\n", "1:name=systemd:/\n",
                              "0::/../../..\n", "0::/a/../../b\n"};
   put("/sys/fs/cgroup/memory.current", "0");
   put("/sys/fs/cgroup/memory.max", "500000\n");
@@ -197,7 +197,7 @@ static void this_machine_has_memory(void **state) {
 /* -------------------------------------------------------------------------------------------------------- CPUs */
 
 static unsigned cores_of(unsigned n) {
-  unsigned allowed[256];
+  unsigned allowed[256] = {0};
   for (unsigned i = 0; i < n; i++) allowed[i] = i;
   return tb_performance_cores_at(root, allowed, n);
 }

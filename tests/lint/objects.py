@@ -35,6 +35,10 @@ def run(*command):
     return subprocess.run(command, capture_output=True, check=True, encoding="utf-8", errors="replace").stdout
 
 
+# Heads the output for an archive member: "a.c.o:  file format …", from llvm-objdump "lib.a(a.c.o): file format …".
+MEMBER = re.compile(r"(?:.*\()?([^()]+?)\)?:\s+file format")
+
+
 def tier_of(member, isas):
     """The tier in an object's name: gemv_avx2.c.o, gemv_q4_0_ref.c.o; None for one that is no kernel file."""
     match = re.search(r"_([a-z0-9]+)\.c\.o(bj)?$", member)
@@ -45,7 +49,7 @@ def symbols(objdump, archive):
     """(member, name, flags, section) of every symbol; flags as objdump prints them: scope, weakness, ..., F or O."""
     member = ""
     for line in run(objdump, "-t", archive).split("\n"):
-        match = re.match(r"(\S+):\s+file format", line)
+        match = MEMBER.match(line)
         if match:
             member = match.group(1)
         match = re.match(r"[0-9a-f]{16} (.{7}) (\S+)\s+[0-9a-f]+ (?:\.hidden )?(\S+)$", line)
@@ -76,7 +80,7 @@ def check_symbols(objdump, archive, isas):
 def check_instructions(objdump, archive, isas, forbidden):
     member = function = None
     for line in run(objdump, "-d", "--no-show-raw-insn", archive).split("\n"):
-        match = re.match(r"(\S+):\s+file format", line)
+        match = MEMBER.match(line)
         if match:
             member, function = match.group(1), None
             tier = tier_of(member, isas)
