@@ -1,0 +1,57 @@
+/* What the verbs share. Exit codes: 0 done, 1 it failed, 2 the command line was wrong or the plan does not fit. */
+#ifndef TB_CLI_CLI_H
+#define TB_CLI_CLI_H
+
+#include "cli/args.h"
+#include "thimble.h"
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+
+/* Verbs: argv[0] is the verb. */
+int cmd_run(int argc, char **argv);
+int cmd_tokenize(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_synth(int argc, char **argv);
+
+/* Prints "thimble <verb>: <text>" and returns CLI_USAGE for TB_E_ARG and TB_E_LIMIT, else CLI_FAILED. */
+int cli_report(const char *verb, const struct tb_error *err);
+
+/* The tier that TB_ISA asks for, or NULL. The library does not read the environment; its programs do. */
+const char *cli_isa(void);
+
+/* Path of the bundled model in buf, or false when this installation has none. */
+bool cli_bundled_model(char *buf, size_t cap);
+
+/* Path of an installed data file <folder>/<name><suffix> (shapes, texts), beside the program or in its source tree. */
+bool cli_data_file(const char *folder, const char *name, const char *suffix, char *buf, size_t cap);
+
+/* Opens `path`, or the bundled model when it is NULL; reports errors itself. */
+struct tb_model *cli_open_model(const char *verb, const char *path);
+
+/* Reads a whole file ("-": standard input) into malloc'd memory with a NUL behind it; reports errors itself. */
+char *cli_read_file(const char *verb, const char *path, size_t *length);
+
+/* Turns \n \t \\ \" \' \r \0 and \xHH into bytes, in place; returns the new length. Other backslashes stay. */
+size_t cli_unescape(char *text);
+
+/* Streams text to stdout: holds back an incomplete UTF-8 character and anything that may become a stop string. */
+struct cli_stream {
+  const struct cli_list *stops;
+  char held[1024];
+  size_t n_held;
+  bool stopped; /* a stop string came */
+};
+void cli_stream_put(struct cli_stream *s, const char *text, size_t n);
+void cli_stream_end(struct cli_stream *s); /* writes what is held */
+
+/* Progress of the prompt on stderr when that is a terminal; user: a zeroed struct. */
+struct cli_progress {
+  double started, shown;
+};
+bool cli_progress_show(void *user, size_t done, size_t total);
+
+/* Set by SIGINT and SIGTERM once cli_catch_signals was called. */
+void cli_catch_signals(void);
+bool cli_interrupted(void);
+
+#endif

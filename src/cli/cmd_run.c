@@ -1,0 +1,267 @@
+/* thimble run: reads a prompt, writes its continuation. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "cli/cli.h"
+
+struct run_args {
+  const char *model, *prompt, *file, *tokens, *logits;
+  int32_t n_predict;
+  uint32_t threads, n_ctx, n_batch;
+  struct tb_sampler_options sampler;
+  bool seed_given, no_escape, no_bos, ignore_eos, all_logits, quiet, help;
+  const char *seed;
+  struct cli_list stops;
+  const char *type_k, *type_v;
+};
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ prompt */
+
+/* The prompt's text, malloc'd: -p, -f, or standard input. */
+static char *prompt_text(const struct run_args *a, size_t *length) {
+  if (a->prompt) {
+    char *copy = strdup(a->prompt);
+    if (copy) *length = a->no_escape ? strlen(copy) : cli_unescape(copy);
+    return copy;
+  }
+  if (a->file) return cli_read_file("run", a->file, length);
+  if (isatty(STDIN_FILENO)) {
+    fprintf(stderr, "thimble run: no prompt: give -p TEXT, -f FILE, or text on standard input\n");
+    return NULL;
+  }
+  return cli_read_file("run", "-", length);
+}
+
+/* Ids from a text file of numbers separated by blanks or commas. */
+static tb_token *parse_ids(const char *path, size_t *n) {
+  size_t length, cap = 0;
+  char *text = cli_read_file("run", path, &length);
+  if (!text) return NULL;
+  tb_token *ids = malloc((length / 2 + 1) * sizeof *ids);
+  for (char *p = text; ids && *p;) {
+    p += strspn(p, " \t\r\n,");
+    if (!*p) break;
+    char *end;
+    long v = strtol(p, &end, 10);
+    if (end == p || v < 0 || v > INT32_MAX) {
+      fprintf(stderr, "thimble run: --tokens: %s: '%.20s' is not a token id\n", path, p);
+      free(ids);
+      ids = NULL;
+      break;
+    }
+    ids[cap++] = (tb_token)v;
+    p = end;
+  }
+  free(text);
+  *n = cap;
+  return ids;
+}
+
+static tb_token *prompt_tokens(const struct run_args *a, const struct tb_model *model, size_t *n, int *code) {
+  *code = CLI_FAILED;
+  if (a->tokens) return parse_ids(a->tokens, n);
+  size_t length;
+  char *text = prompt_text(a, &length);
+  if (!text) return NULL;
+  tb_token *ids = malloc((length + 16) * sizeof *ids);
+  struct tb_error err;
+  unsigned flags = TB_TOKENIZE_SPECIAL_PARSE | (a->no_bos ? 0 : TB_TOKENIZE_SPECIAL_ADD);
+  if (!ids || tb_tokenize(model, text, length, flags, ids, length + 16, n, &err) != TB_OK) {
+    *code = ids ? cli_report("run", &err) : CLI_FAILED;
+    free(ids);
+    ids = NULL;
+  }
+  free(text);
+  return ids;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ logits */
+
+static bool write_logits(FILE *f, const float *logits, uint32_t n) { return fwrite(logits, sizeof *logits, n, f) == n; }
+
+struct logits_out {
+  FILE *file;
+  uint32_t n_vocab;
+};
+
+static bool each_logits(void *user, size_t position, const float *logits) {
+  (void)position;
+  const struct logits_out *o = user;
+  return write_logits(o->file, logits, o->n_vocab);
+}
+
+/* --logits: raw float32 of the last position, or of all, and nothing is generated. */
+static int run_logits(const struct run_args *a, struct tb_context *ctx, const tb_token *ids, size_t n, uint32_t n_vocab) {
+  struct tb_error err;
+  FILE *f = fopen(a->logits, "wb");
+  if (!f) {
+    fprintf(stderr, "thimble run: --logits: cannot write %s\n", a->logits);
+    return CLI_FAILED;
+  }
+  struct logits_out out = {f, n_vocab};
+  enum tb_status status = a->all_logits ? tb_eval_all(ctx, ids, n, each_logits, &out, &err) : tb_eval(ctx, ids, n, NULL, NULL, &err);
+  bool written = status == TB_OK && (a->all_logits || write_logits(f, tb_logits(ctx), n_vocab));
+  if (fclose(f) != 0) written = false;
+  if (status) return cli_report("run", &err);
+  if (!written) fprintf(stderr, "thimble run: --logits: cannot write %s\n", a->logits);
+  return written ? CLI_OK : CLI_FAILED;
+}
+
+/* -------------------------------------------------------------------------------------------------------- generation */
+
+struct timing {
+  double prompt, generate;
+  size_t n_prompt, n_generated;
+};
+
+static void print_timing(const struct timing *t) {
+  fprintf(stderr, "\n[prompt %zu tokens, %.1f t/s; generated %zu tokens, %.1f t/s]\n", t->n_prompt,
+          t->prompt > 0 ? (double)t->n_prompt / t->prompt : 0.0, t->n_generated,
+          t->generate > 0 ? (double)t->n_generated / t->generate : 0.0);
+}
+
+static int generate(const struct run_args *a, const struct tb_model *model, struct tb_context *ctx, struct tb_sampler *sampler,
+                    const tb_token *ids, size_t n_ids) {
+  struct tb_error err;
+  struct cli_progress progress = {0};
+  struct timing timing = {.n_prompt = n_ids};
+  double start = now();
+  for (size_t i = 0; i < n_ids; i++) tb_sampler_accept(sampler, ids[i]);
+  if (tb_eval(ctx, ids, n_ids, cli_progress_show, &progress, &err) != TB_OK) return cli_report("run", &err);
+  timing.prompt = now() - start;
+  struct cli_stream stream = {.stops = &a->stops};
+  int code = CLI_OK;
+  start = now();
+  for (int32_t i = 0; (a->n_predict < 0 || i < a->n_predict) && !stream.stopped && !cli_interrupted(); i++) {
+    tb_token token = tb_sampler_pick(sampler, tb_logits(ctx));
+    timing.n_generated++;
+    if (tb_token_ends(model, token) && !a->ignore_eos) break;
+    char piece[1024];
+    size_t n = tb_token_text(model, token, false, piece, sizeof piece);
+    cli_stream_put(&stream, piece, n < sizeof piece ? n : sizeof piece);
+    if (a->n_predict >= 0 && i + 1 == a->n_predict) break;
+    if (ferror(stdout)) {
+      code = CLI_FAILED;
+      break;
+    }
+    enum tb_status status = tb_eval(ctx, &token, 1, NULL, NULL, &err);
+    if (status == TB_E_CONTEXT) {
+      struct tb_context_info info;
+      tb_context_get_info(ctx, &info);
+      cli_stream_end(&stream);
+      fprintf(stderr, "\nthimble run: the context of %u tokens is full; a larger one is given with -c N\n", info.n_ctx);
+      break;
+    }
+    if (status) {
+      cli_stream_end(&stream);
+      fputc('\n', stderr);
+      return cli_report("run", &err);
+    }
+  }
+  timing.generate = now() - start;
+  cli_stream_end(&stream);
+  if (!a->quiet) print_timing(&timing);
+  else if (isatty(STDOUT_FILENO)) putchar('\n');
+  return code;
+}
+
+/* -------------------------------------------------------------------------------------------------------------- verb */
+
+static int run_model(const struct run_args *a, struct tb_model *model) {
+  struct tb_context *ctx = NULL;
+  struct tb_sampler *sampler = NULL;
+  struct tb_error err;
+  size_t n_ids = 0;
+  int code;
+  tb_token *ids = prompt_tokens(a, model, &n_ids, &code);
+  if (!ids) return code;
+  code = CLI_USAGE;
+  if (n_ids == 0) {
+    fprintf(stderr, "thimble run: the prompt is empty\n");
+    goto end;
+  }
+  struct tb_context_options options = {.n_ctx = a->n_ctx, .n_batch = a->n_batch, .n_threads = a->threads, .type_k = a->type_k,
+                                       .type_v = a->type_v};
+  if (tb_context_create(&ctx, model, &options, &err) != TB_OK || tb_sampler_create(&sampler, model, &a->sampler, &err) != TB_OK) {
+    code = cli_report("run", &err);
+    goto end;
+  }
+  struct tb_context_info info;
+  struct tb_model_info minfo;
+  tb_context_get_info(ctx, &info);
+  tb_model_get_info(model, &minfo);
+  if (!a->quiet)
+    fprintf(stderr, "[%s, %s, %u threads, context %u%s%s, KV cache %.1f MiB]\n", *minfo.name ? minfo.name : minfo.architecture,
+            minfo.isa, info.n_threads, info.n_ctx, info.n_ctx_reduced ? " limited by " : "",
+            info.n_ctx_reduced ? info.n_ctx_limit : "", (double)info.cache_bytes / 0x1p20);
+  code = a->logits ? run_logits(a, ctx, ids, n_ids, minfo.n_vocab) : generate(a, model, ctx, sampler, ids, n_ids);
+end:
+  tb_sampler_free(sampler);
+  tb_context_free(ctx);
+  free(ids);
+  return code;
+}
+
+int cmd_run(int argc, char **argv) {
+  struct run_args a = {.n_predict = -1, .sampler = tb_sampler_defaults()};
+  static const char no_gpu[] = "thimble computes on the CPU";
+  const struct cli_option options[] = {
+      {"-m", "--model", CLI_STRING, &a.model, 0, 0, "FILE", "GGUF file (default: the bundled model)"},
+      {"-p", "--prompt", CLI_STRING, &a.prompt, 0, 0, "TEXT", "text to continue; \\n, \\t and the like are understood"},
+      {"-f", "--file", CLI_STRING, &a.file, 0, 0, "FILE", "read the text from a file (default: standard input)"},
+      {NULL, "--tokens", CLI_STRING, &a.tokens, 0, 0, "FILE", "token ids instead of text"},
+      {"-n", "--predict", CLI_I32, &a.n_predict, -1, INT32_MAX, "N", "tokens to generate (-1: until the model ends)"},
+      {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 0, 1u << 30, "N", "context in tokens (0: the model's, as memory allows)"},
+      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
+      {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
+      {"-s", "--seed", CLI_STRING, &a.seed, 0, 0, "N", "seed of the sampler (default: from the clock)"},
+      {NULL, "--temp", CLI_FLOAT, &a.sampler.temperature, 0, 1000, "T", "temperature, 0: always the likeliest (0.8)"},
+      {NULL, "--top-k", CLI_U32, &a.sampler.top_k, 0, INT32_MAX, "N", "keep the N likeliest, 0: all (40)"},
+      {NULL, "--top-p", CLI_FLOAT, &a.sampler.top_p, 0, 1, "P", "keep the likeliest that sum up to P (0.95)"},
+      {NULL, "--min-p", CLI_FLOAT, &a.sampler.min_p, 0, 1, "P", "drop what is less likely than P times the best (0.05)"},
+      {NULL, "--repeat-penalty", CLI_FLOAT, &a.sampler.repeat_penalty, 1e-6, 1000, "X", "1: none (1.0)"},
+      {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N", "tokens the penalty looks back on (64)"},
+      {"-r", "--stop", CLI_LIST, &a.stops, 0, 0, "TEXT", "stop when this text comes (several may be given)"},
+      {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys: f16, f32, q8_0, q4_0"},
+      {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values"},
+      {NULL, "--ignore-eos", CLI_FLAG, &a.ignore_eos, 0, 0, NULL, "go on after the end of the answer"},
+      {NULL, "--no-escape", CLI_FLAG, &a.no_escape, 0, 0, NULL, "take backslashes in -p as they are"},
+      {NULL, "--no-bos", CLI_FLAG, &a.no_bos, 0, 0, NULL, "do not add the tokens that the model wants at the ends"},
+      {NULL, "--logits", CLI_STRING, &a.logits, 0, 0, "FILE", "write raw float32 logits of the last position, generate nothing"},
+      {NULL, "--all-logits", CLI_FLAG, &a.all_logits, 0, 0, NULL, "with --logits: of every position"},
+      {"-q", "--quiet", CLI_FLAG, &a.quiet, 0, 0, NULL, "only the text"},
+      {"-ngl", "--n-gpu-layers", CLI_IGNORED, (void *)(uintptr_t)no_gpu, 0, 0, "N", "accepted for scripts and ignored"},
+      {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},
+      {0},
+  };
+  size_t n_rest;
+  if (!cli_parse("run", options, argc, argv, NULL, 0, &n_rest)) return CLI_USAGE;
+  if (a.help) {
+    puts("usage: thimble run [-m FILE] -p TEXT | -f FILE | < TEXT");
+    cli_print_options(options);
+    return CLI_OK;
+  }
+  a.sampler.seed = (uint64_t)time(NULL);
+  if (a.seed) {
+    char *end;
+    a.sampler.seed = strtoull(a.seed, &end, 10);
+    if (end == a.seed || *end) {
+      fprintf(stderr, "thimble run: -s: '%s' is not a whole number\n", a.seed);
+      return CLI_USAGE;
+    }
+  }
+  cli_catch_signals();
+  struct tb_model *model = cli_open_model("run", a.model);
+  if (!model) return CLI_FAILED;
+  int code = run_model(&a, model);
+  tb_model_free(model);
+  return code;
+}

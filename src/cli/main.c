@@ -1,0 +1,53 @@
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cli/cli.h"
+
+static const struct verb {
+  const char *name;
+  int (*run)(int argc, char **argv);
+  const char *help;
+} verbs[] = {
+    {"run", cmd_run, "continue a text"},
+    {"tokenize", cmd_tokenize, "show the tokens of standard input"},
+    {"inspect", cmd_inspect, "describe a GGUF file"},
+    {"synth", cmd_synth, "write a model with random weights in the shape of a real one"},
+};
+enum { VERBS = sizeof verbs / sizeof verbs[0] };
+
+static void print_help(void) {
+  puts("thimble: runs language models on the CPU\n\nusage: thimble VERB [options]; thimble VERB --help\n");
+  for (int i = 0; i < VERBS; i++) printf("  %-10s %s\n", verbs[i].name, verbs[i].help);
+  puts("\nTB_ISA=NAME forces an instruction set tier:");
+  for (const char *const *n = tb_isa_names(); *n; n++) printf(" %s", *n);
+  puts("");
+}
+
+int main(int argc, char **argv) {
+  signal(SIGPIPE, SIG_IGN); /* a closed reader shows as a write error */
+  if (argc < 2) {
+    print_help();
+    return CLI_USAGE;
+  }
+  const char *verb = argv[1];
+  if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0 || strcmp(verb, "help") == 0) {
+    print_help();
+    return CLI_OK;
+  }
+  if (strcmp(verb, "--version") == 0 || strcmp(verb, "version") == 0) {
+    puts("thimble " TB_VERSION);
+    return CLI_OK;
+  }
+  for (int i = 0; i < VERBS; i++) {
+    if (strcmp(verb, verbs[i].name) != 0) continue;
+    int code = verbs[i].run(argc - 1, argv + 1);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+      fprintf(stderr, "thimble %s: cannot write to standard output\n", verb);
+      return CLI_FAILED;
+    }
+    return code;
+  }
+  fprintf(stderr, "thimble: unknown verb '%s' (thimble --help lists them)\n", verb);
+  return CLI_USAGE;
+}
