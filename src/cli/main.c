@@ -10,6 +10,7 @@ static const struct verb {
   const char *help;
 } verbs[] = {
     {"run", cmd_run, "continue a text"},
+    {"bench", cmd_bench, "measure tokens per second"},
     {"tokenize", cmd_tokenize, "show the tokens of standard input"},
     {"inspect", cmd_inspect, "describe a GGUF file"},
     {"synth", cmd_synth, "write a model with random weights in the shape of a real one"},

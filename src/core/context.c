@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/rng.h"
 #include "base/sysinfo.h"
 #include "models/arch.h"
 
@@ -80,6 +81,7 @@ static void carve(struct tb_context *c, struct tb_arena *a, uint32_t n_ctx) {
   p->scratch_bytes = TB_GEMM_SCRATCH + 2 * n * TB_TILE_ROWS * f;
   p->scratch = tb_carve(a, c->n_threads, p->scratch_bytes);
   c->logits = tb_carve(a, (size_t)HEAD_COLUMNS * m->hp.n_vocab, f);
+  c->history = tb_carve(a, n_ctx, sizeof *c->history);
   const size_t angles = (size_t)n_ctx * (m->hp.rope.n_rot / 2);
   float *cos_table = tb_carve(a, angles, f), *sin_table = tb_carve(a, angles, f);
   c->rope = (struct tb_rope_table){.cos = cos_table, .sin = sin_table, .n_rot = m->hp.rope.n_rot, .neox = m->hp.rope.neox};
@@ -211,6 +213,7 @@ static void run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n) 
   p->n = n;
   p->pos = tb_cache_length(c->cache);
   p->tokens = tokens;
+  memcpy(c->history + p->pos, tokens, n * sizeof *tokens);
   tb_cache_step(c->cache, n);
   tb_op_embed(p);
   c->model->arch->forward(p);
@@ -251,6 +254,18 @@ enum tb_status tb_eval(struct tb_context *c, const tb_token *tokens, size_t n, t
   return status;
 }
 
+enum tb_status tb_eval_prompt(struct tb_context *c, const tb_token *tokens, size_t n, size_t *reused, tb_progress_fn progress,
+                              void *user, struct tb_error *err) {
+  if (n > c->n_ctx) return tb_fail(err, TB_E_CONTEXT, "context is full: %zu tokens are more than its %u", n, c->n_ctx);
+  if (n == 0) return tb_fail(err, TB_E_ARG, "no tokens to evaluate");
+  const uint32_t past = tb_cache_length(c->cache);
+  uint32_t keep = 0;
+  while (keep < past && keep < n - 1 && c->history[keep] == tokens[keep]) keep++; /* the last one gives the logits */
+  if (keep < past) tb_cache_truncate(c->cache, keep);
+  if (reused) *reused = keep;
+  return tb_eval(c, tokens + keep, n - keep, progress, user, err);
+}
+
 enum tb_status tb_eval_all(struct tb_context *c, const tb_token *tokens, size_t n, tb_logits_fn each, void *user,
                            struct tb_error *err) {
   enum tb_status status = check_tokens(c, tokens, n, err);
@@ -277,5 +292,27 @@ enum tb_status tb_truncate(struct tb_context *c, uint32_t n, struct tb_error *er
     return tb_fail(err, TB_E_ARG, "cannot keep %u tokens of %u", n, tb_cache_length(c->cache));
   tb_cache_truncate(c->cache, n);
   c->has_logits = false;
+  return TB_OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- filling */
+
+enum tb_status tb_fill_synthetic(struct tb_context *c, uint32_t n, uint64_t seed, struct tb_error *err) {
+  struct tb_rng rng = {seed};
+  if (n > c->n_ctx - tb_cache_length(c->cache))
+    return tb_fail(err, TB_E_CONTEXT, "context is full: %u of %u tokens are used and %u more do not fit",
+                   tb_cache_length(c->cache), c->n_ctx, n);
+  for (uint32_t done = 0; done < n;) {
+    const uint32_t batch = n - done < c->n_batch ? n - done : c->n_batch;
+    for (uint32_t i = 0; i < batch; i++) c->history[tb_cache_length(c->cache) + i] = -1;
+    tb_cache_step(c->cache, batch);
+    for (uint32_t il = 0; il < c->model->hp.n_layer; il++) {
+      const struct tb_layer *l = &c->model->layers[il];
+      for (size_t i = 0; i < (size_t)batch * l->n_kv * l->d_k; i++) c->pass.k[i] = tb_rng_normal(&rng);
+      for (size_t i = 0; i < (size_t)batch * l->n_kv * l->d_v; i++) c->pass.v[i] = tb_rng_normal(&rng);
+      tb_cache_append(c->cache, il, c->pass.k, c->pass.v);
+    }
+    done += batch;
+  }
   return TB_OK;
 }

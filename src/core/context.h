@@ -15,6 +15,7 @@ struct tb_context {
   struct tb_rope_table rope;
   unsigned char *block; /* buffers of the pass, logits, rope table */
   struct tb_pass pass;
+  tb_token *history; /* n_ctx: the tokens that the cache holds; -1 where it was filled without any */
   float *logits; /* HEAD_COLUMNS × n_vocab */
   bool has_logits;
   uint64_t cache_bytes, memory_bytes;

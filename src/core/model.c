@@ -81,6 +81,17 @@ static uint64_t count_params(const struct tb_gguf *g) {
   return n;
 }
 
+/* Every matrix is read once per token; of the embedding one row, unless it is the output matrix too. */
+static uint64_t bytes_per_token(const struct tb_model *m) {
+  uint64_t n = m->output.rows * m->output.row_bytes + m->embedding.row_bytes;
+  for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+    const struct tb_layer *l = &m->layers[i];
+    const struct tb_weight *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
+    for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) n += all[j]->rows * all[j]->row_bytes;
+  }
+  return n;
+}
+
 void tb_model_get_info(const struct tb_model *m, struct tb_model_info *info) {
   *info = (struct tb_model_info){
       .architecture = m->arch_name,
@@ -95,6 +106,7 @@ void tb_model_get_info(const struct tb_model *m, struct tb_model_info *info) {
       .n_head_kv = m->layers[0].n_kv,
       .n_params = count_params(m->gguf),
       .file_bytes = tb_gguf_file_bytes(m->gguf),
+      .bytes_per_token = bytes_per_token(m),
   };
 }
 

@@ -78,6 +78,7 @@ struct tb_model_info {
   uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv;
   uint64_t n_params;        /* elements of all tensors */
   uint64_t file_bytes;      /* of all parts */
+  uint64_t bytes_per_token; /* of weights read to compute one token */
 };
 void tb_model_get_info(const struct tb_model *model, struct tb_model_info *info);
 
@@ -137,6 +138,12 @@ typedef bool (*tb_progress_fn)(void *user, size_t done, size_t total);
 enum tb_status tb_eval(struct tb_context *context, const tb_token *tokens, size_t n, tb_progress_fn progress, void *user,
                        struct tb_error *err);
 
+/* As tb_eval, but `tokens` is the whole conversation: the longest prefix that the context already holds is kept, the rest
+ * is forgotten, and only what is new is computed. *reused (may be NULL): tokens that were kept. TB_E_CONTEXT, with nothing
+ * changed, when n is more than the context. */
+enum tb_status tb_eval_prompt(struct tb_context *context, const tb_token *tokens, size_t n, size_t *reused,
+                              tb_progress_fn progress, void *user, struct tb_error *err);
+
 /* Called with the logits (n_vocab floats, valid during the call) of each position of a tb_eval_all, in order. */
 typedef bool (*tb_logits_fn)(void *user, size_t position, const float *logits);
 
@@ -149,6 +156,14 @@ const float *tb_logits(const struct tb_context *context);
 
 /* Forgets everything after the first n tokens (n ≤ n_past). */
 enum tb_status tb_truncate(struct tb_context *context, uint32_t n, struct tb_error *err);
+
+/* Appends n tokens' worth of pseudo-random keys and values without computing anything, so that speed at a depth can be
+ * measured in moments. Logits are not changed. */
+enum tb_status tb_fill_synthetic(struct tb_context *context, uint32_t n, uint64_t seed, struct tb_error *err);
+
+/* Best read bandwidth in bytes per second that `threads` threads (0: the performance cores) reach on a buffer of `bytes`
+ * bytes: take more than the caches hold. Takes a fraction of a second. */
+enum tb_status tb_read_bandwidth(uint32_t threads, uint64_t bytes, double *bytes_per_second, struct tb_error *err);
 
 /* -------------------------------------------------------------------------------------------------------- sampling */
 

@@ -1,0 +1,19 @@
+/* An independent decoder for tests: the arithmetic of the papers in double, one token at a time, on dequantised
+ * weights, with none of the engine's operations, buffers or kernels (only the GGUF reader and the block decoders). */
+#ifndef TB_TESTS_MODELS_NAIVE_H
+#define TB_TESTS_MODELS_NAIVE_H
+
+#include <stdbool.h>
+#include "io/gguf.h"
+
+struct naive;
+
+/* round_activations: every matrix input is first rounded to 8-bit codes per 32 values, as the engine's kernels do (only
+ * where the matrix is stored in blocks): what is left between the two is float rounding. */
+struct naive *naive_open(const struct tb_gguf *g, bool round_activations);
+void naive_free(struct naive *m);
+uint32_t naive_vocab(const struct naive *m);
+/* Appends one token; logits: naive_vocab() doubles. */
+void naive_step(struct naive *m, tb_token token, double *logits);
+
+#endif
