@@ -190,10 +190,43 @@ tb_token tb_sampler_pick(struct tb_sampler *sampler, const float *logits);
 /* Remembers a token that was not picked here (the prompt's). */
 void tb_sampler_accept(struct tb_sampler *sampler, tb_token token);
 
-/* ------------------------------------------------------------------------------------------------ files and shapes */
+/* ------------------------------------------------------------------------------------------------------------ chat */
 
 /* Receives text piece by piece; return false to stop. */
 typedef bool (*tb_text_fn)(void *user, const char *text, size_t length);
+
+/* A conversation as a list of messages, rendered through the model's chat template (src/core/chat.c). */
+struct tb_chat;
+
+struct tb_chat_options {
+  const char *template_text; /* Jinja text that replaces the model's own; NULL: none */
+  const char *template_name; /* a built-in one (tb_chat_template_names) instead; NULL: none */
+  int thinking;              /* enable_thinking: 0 off, 1 on, -1 as the template decides */
+  int64_t time;              /* local time in seconds since 1970 for strftime_now */
+};
+
+/* TB_E_UNSUPPORTED when the model has no template and none was given. The model must outlive the chat. */
+enum tb_status tb_chat_create(struct tb_chat **out, const struct tb_model *model, const struct tb_chat_options *options,
+                              struct tb_error *err);
+void tb_chat_free(struct tb_chat *chat);
+
+/* Appends a message; role: "system", "user", "assistant", "tool". The text is copied. */
+enum tb_status tb_chat_add(struct tb_chat *chat, const char *role, const char *text, size_t length, struct tb_error *err);
+size_t tb_chat_count(const struct tb_chat *chat);
+/* Keeps the first n messages. */
+void tb_chat_keep(struct tb_chat *chat, size_t n);
+
+/* The whole conversation as text. `generate` adds the opening of the assistant's answer. */
+enum tb_status tb_chat_render(const struct tb_chat *chat, bool generate, tb_text_fn write, void *user, struct tb_error *err);
+/* The whole conversation as ids, as tb_tokenize returns them. Only what the template itself wrote can become a special
+ * token; the text of messages never does. */
+enum tb_status tb_chat_encode(const struct tb_chat *chat, bool generate, tb_token *ids, size_t cap, size_t *n,
+                              struct tb_error *err);
+
+/* Built-in templates: "chatml", "llama3", …; NULL-terminated. */
+const char *const *tb_chat_template_names(void);
+
+/* ------------------------------------------------------------------------------------------------ files and shapes */
 
 /* Writes a readable description of a GGUF file (metadata, tensors, sizes) without loading a model. */
 enum tb_status tb_inspect(const char *path, const struct tb_allocator *allocator, tb_text_fn write, void *user,
