@@ -9,6 +9,7 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 /* Verbs: argv[0] is the verb. */
 int cmd_bench(int argc, char **argv);
+int cmd_chat(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
@@ -51,8 +52,11 @@ struct cli_progress {
 };
 bool cli_progress_show(void *user, size_t done, size_t total);
 
-/* Set by SIGINT and SIGTERM once cli_catch_signals was called. */
+/* SIGINT and SIGTERM set a flag once cli_catch_signals was called; a second signal ends the program. cli_resume forgets
+ * an interrupt (not a SIGTERM). */
 void cli_catch_signals(void);
 bool cli_interrupted(void);
+bool cli_terminated(void);
+void cli_resume(void);
 
 #endif

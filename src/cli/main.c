@@ -9,6 +9,7 @@ static const struct verb {
   int (*run)(int argc, char **argv);
   const char *help;
 } verbs[] = {
+    {"chat", cmd_chat, "talk with a model"},
     {"run", cmd_run, "continue a text"},
     {"bench", cmd_bench, "measure tokens per second"},
     {"tokenize", cmd_tokenize, "show the tokens of standard input"},

@@ -210,11 +210,12 @@ bool cli_progress_show(void *user, size_t done, size_t total) {
 
 /* ---------------------------------------------------------------------------------------------------------- signals */
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted, terminated;
 
 static void on_signal(int number) {
   if (interrupted) _exit(128 + number); /* the second one leaves at once */
   interrupted = 1;
+  if (number == SIGTERM) terminated = 1;
 }
 
 void cli_catch_signals(void) {
@@ -225,3 +226,9 @@ void cli_catch_signals(void) {
 }
 
 bool cli_interrupted(void) { return interrupted; }
+
+bool cli_terminated(void) { return terminated; }
+
+void cli_resume(void) {
+  if (!terminated) interrupted = 0;
+}

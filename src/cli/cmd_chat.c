@@ -1,0 +1,142 @@
+/* thimble chat: a conversation with a model, in a terminal or through a pipe. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "cli/chat_session.h"
+#include "cli/line.h"
+
+static const char commands[] = "  /help          this list\n"
+                               "  /reset         forget the conversation\n"
+                               "  /load FILE     ask with the text of a file\n"
+                               "  /system TEXT   set the system message and forget the conversation\n"
+                               "  /stats         speed and use of the context\n"
+                               "  /exit          leave (also Ctrl-D)\n"
+                               "A backslash at the end of a line goes on in the next one; \"\"\" opens and closes a longer text.\n"
+                               "Ctrl-C stops an answer, pressed again it leaves.\n";
+
+enum command { NOT_A_COMMAND, DONE, ASK, LEAVE };
+
+/* /load: the file's text replaces the line. */
+static enum command load(char **line, size_t *length) {
+  const char *path = *line + 5 + strspn(*line + 5, " ");
+  size_t n;
+  if (!*path) {
+    fprintf(stderr, "/load needs a file name\n");
+    return DONE;
+  }
+  char *text = cli_read_file("chat", path, &n);
+  if (!text) return DONE;
+  free(*line);
+  *line = text;
+  *length = n;
+  return ASK;
+}
+
+static bool is_command(const char *line, const char *name) {
+  size_t n = strlen(name);
+  return strncmp(line, name, n) == 0 && (line[n] == '\0' || line[n] == ' ');
+}
+
+static enum command run_command(struct chat_session *s, struct chat_args *args, char **line, size_t *length, char **system) {
+  if (**line != '/') return NOT_A_COMMAND;
+  if (is_command(*line, "/exit") || is_command(*line, "/quit")) return LEAVE;
+  if (is_command(*line, "/load")) return load(line, length);
+  if (is_command(*line, "/help")) {
+    fputs(commands, stdout);
+  } else if (is_command(*line, "/reset")) {
+    chat_reset(s);
+    puts("(the conversation is forgotten)");
+  } else if (is_command(*line, "/stats")) {
+    chat_print_status(s);
+  } else if (is_command(*line, "/system")) {
+    free(*system);
+    *system = strdup(*line + 7 + strspn(*line + 7, " "));
+    args->system = *system;
+    chat_set_system(s, *system);
+    puts(*system && **system ? "(system message set; the conversation is forgotten)" : "(no system message; the conversation is forgotten)");
+  } else {
+    fprintf(stderr, "unknown command '%s'; /help lists them\n", *line);
+  }
+  return DONE;
+}
+
+static bool ask(struct chat_session *s, const char *text, size_t length) {
+  enum chat_outcome outcome = chat_turn(s, text, length);
+  if (isatty(STDERR_FILENO)) chat_print_status(s);
+  return outcome == CHAT_GO_ON && !cli_terminated();
+}
+
+static int converse(struct chat_session *s, struct chat_args *args) {
+  char *line, *system = NULL;
+  size_t length;
+  int code = CLI_OK;
+  if (args->file) {
+    char *text = cli_read_file("chat", args->file, &length);
+    if (!text || !ask(s, text, length)) code = CLI_FAILED;
+    free(text);
+  }
+  cli_resume();
+  if (s->interactive && code == CLI_OK) puts("Ask something; /help lists the commands, /exit leaves.");
+  while (code == CLI_OK && (line = cli_read_line("> ", s->interactive, &length))) {
+    enum command command = run_command(s, args, &line, &length, &system);
+    if (length > 0 && (command == NOT_A_COMMAND || command == ASK) && !ask(s, line, length)) code = CLI_FAILED;
+    free(line);
+    cli_resume();
+    if (command == LEAVE) break;
+  }
+  if (s->interactive) putchar('\n');
+  free(system);
+  return code;
+}
+
+static bool check_think(const char *think) {
+  if (!think || strcmp(think, "on") == 0 || strcmp(think, "off") == 0 || strcmp(think, "hide") == 0) return true;
+  fprintf(stderr, "thimble chat: --think: '%s' is not on, off or hide\n", think);
+  return false;
+}
+
+int cmd_chat(int argc, char **argv) {
+  struct chat_args a = {.n_predict = -1, .sampler = tb_sampler_defaults()};
+  a.sampler.seed = (uint64_t)time(NULL);
+  static const char no_gpu[] = "thimble computes on the CPU";
+  const struct cli_option options[] = {
+      {"-m", "--model", CLI_STRING, &a.model, 0, 0, "FILE", "GGUF file (default: the bundled model)"},
+      {"-sys", "--system-prompt", CLI_STRING, &a.system, 0, 0, "TEXT", "system message"},
+      {"-f", "--file", CLI_STRING, &a.file, 0, 0, "FILE", "begin by asking with the text of a file"},
+      {NULL, "--chat-template", CLI_STRING, &a.template_name, 0, 0, "NAME", "built-in template or a file instead of the model's"},
+      {NULL, "--think", CLI_STRING, &a.think, 0, 0, "on|off|hide", "let the model think, not think, or think unseen"},
+      {"-n", "--predict", CLI_I32, &a.n_predict, -1, INT32_MAX, "N", "most tokens of an answer (-1: until the model ends)"},
+      {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 0, 1u << 30, "N", "context in tokens (0: the model's, as memory allows)"},
+      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
+      {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
+      {"-s", "--seed", CLI_U64, &a.sampler.seed, 0, 0, "N", "seed of the sampler (default: from the clock)"},
+      {NULL, "--temp", CLI_FLOAT, &a.sampler.temperature, 0, 1000, "T", "temperature, 0: always the likeliest (0.8)"},
+      {NULL, "--top-k", CLI_U32, &a.sampler.top_k, 0, INT32_MAX, "N", "keep the N likeliest, 0: all (40)"},
+      {NULL, "--top-p", CLI_FLOAT, &a.sampler.top_p, 0, 1, "P", "keep the likeliest that sum up to P (0.95)"},
+      {NULL, "--min-p", CLI_FLOAT, &a.sampler.min_p, 0, 1, "P", "drop what is less likely than P times the best (0.05)"},
+      {NULL, "--repeat-penalty", CLI_FLOAT, &a.sampler.repeat_penalty, 1e-6, 1000, "X", "1: none (1.0)"},
+      {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N", "tokens the penalty looks back on (64)"},
+      {"-r", "--stop", CLI_LIST, &a.stops, 0, 0, "TEXT", "end an answer when this text comes (several may be given)"},
+      {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
+      {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values (f16)"},
+      {"-ngl", "--n-gpu-layers", CLI_IGNORED, (void *)(uintptr_t)no_gpu, 0, 0, "N", "accepted for scripts and ignored"},
+      {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},
+      {0},
+  };
+  size_t n_rest;
+  if (!cli_parse("chat", options, argc, argv, NULL, 0, &n_rest) || !check_think(a.think)) return CLI_USAGE;
+  if (a.help) {
+    puts("usage: thimble chat [-m FILE] [-sys TEXT]; questions come from the terminal or standard input, a line each");
+    cli_print_options(options);
+    fputs("\nCommands in the chat:\n", stdout);
+    fputs(commands, stdout);
+    return CLI_OK;
+  }
+  cli_catch_signals();
+  struct chat_session s = {0};
+  int code = chat_open(&s, &a) ? converse(&s, &a) : CLI_FAILED;
+  chat_close(&s);
+  return code;
+}

@@ -1,0 +1,91 @@
+#include "cli/line.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cli/cli.h"
+
+#ifdef TB_HAVE_LIBEDIT
+#include <editline/readline.h>
+#endif
+
+static char *plain_line(const char *prompt, bool interactive) {
+  if (interactive) {
+    fputs(prompt, stdout);
+    fflush(stdout);
+  }
+  char *line = NULL;
+  size_t cap = 0;
+  ssize_t n = getline(&line, &cap, stdin);
+  if (n < 0) {
+    free(line);
+    return NULL;
+  }
+  while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = '\0';
+  return line;
+}
+
+static char *one_line(const char *prompt, bool interactive) {
+#ifdef TB_HAVE_LIBEDIT
+  if (interactive) {
+    char *line = readline(prompt);
+    if (line && *line) add_history(line);
+    return line;
+  }
+#endif
+  return plain_line(prompt, interactive);
+}
+
+/* text + newline + more; frees `more`. */
+static char *join(char *text, size_t *n, char *more) {
+  size_t add = strlen(more);
+  char *grown = realloc(text, *n + add + 2);
+  if (!grown) {
+    free(text);
+    free(more);
+    return NULL;
+  }
+  if (*n || text) grown[(*n)++] = '\n';
+  memcpy(grown + *n, more, add + 1);
+  *n += add;
+  free(more);
+  return grown;
+}
+
+static char *read_block(bool interactive, size_t *length) {
+  char *text = NULL;
+  *length = 0;
+  for (char *more; (more = one_line("... ", interactive));) {
+    if (strcmp(more, "\"\"\"") == 0) {
+      free(more);
+      break;
+    }
+    if (!text) {
+      text = more;
+      *length = strlen(more);
+    } else if (!(text = join(text, length, more))) {
+      return NULL;
+    }
+  }
+  return text ? text : calloc(1, 1);
+}
+
+char *cli_read_line(const char *prompt, bool interactive, size_t *length) {
+  char *line = one_line(prompt, interactive);
+  if (!line || cli_interrupted()) {
+    free(line);
+    return NULL;
+  }
+  if (strcmp(line, "\"\"\"") == 0) {
+    free(line);
+    return read_block(interactive, length);
+  }
+  *length = strlen(line);
+  while (*length && line[*length - 1] == '\\') {
+    line[--*length] = '\0';
+    char *more = one_line("... ", interactive);
+    if (!more) break;
+    if (!(line = join(line, length, more))) return NULL;
+  }
+  return line;
+}
