@@ -9,7 +9,9 @@ static const struct verb {
   int (*run)(int argc, char **argv);
   const char *help;
 } verbs[] = {
+#ifdef TB_WITH_CHAT
     {"chat", cmd_chat, "talk with a model"},
+#endif
     {"run", cmd_run, "continue a text"},
     {"bench", cmd_bench, "measure tokens per second"},
     {"tokenize", cmd_tokenize, "show the tokens of standard input"},
