@@ -197,6 +197,22 @@ static void test_float_must_be_finite(void **state) {
   }
 }
 
+static void test_largest_integer(void **state) {
+  (void)state;
+  struct gguf_make m = make_sample();
+  make_set(&m, make_find(&m, MAKE_VALUE, "t.u64", 0), UINT64_MAX);
+  struct tb_gguf *g;
+  struct tb_error err;
+  uint32_t u = 1;
+  assert_int_equal(open_bytes(&g, m.data, m.n, NULL), TB_OK);
+  assert_int_equal(tb_gguf_get_u32(g, "t.u64", true, &u, &err), TB_E_FORMAT);
+  assert_string_equal(err.text, "key 't.u64': 18446744073709551615 is out of range");
+  assert_int_equal(u, 1);
+  assert_true(tb_gguf_array_float(tb_gguf_kv_find(g, "t.u64"), 0) > 1.8e19);
+  tb_gguf_free(g);
+  make_free(&m);
+}
+
 static void test_type_names(void **state) {
   (void)state;
   assert_string_equal(tb_gguf_type_name(TB_GGUF_U8), "u8");
@@ -564,6 +580,7 @@ int main(void) {
       cmocka_unit_test(test_version_2),
       cmocka_unit_test(test_getters),
       cmocka_unit_test(test_float_must_be_finite),
+      cmocka_unit_test(test_largest_integer),
       cmocka_unit_test(test_type_names),
       cmocka_unit_test(test_messages),
       cmocka_unit_test(test_not_gguf),
