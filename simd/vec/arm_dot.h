@@ -44,16 +44,17 @@ TB_INLINE int16x8_t tb_mul32(const int8x16_t *w, const int8x16_t *x) {
   return vmlal_high_s8(vmlal_s8(p, vget_low_s8(w[1]), vget_low_s8(x[1])), w[1], x[1]);
 }
 
-TB_INLINE int32x4_t tb_dot32(const int8x16_t *w, const int8x16_t *x) {
+TB_INLINE int32x4_t tb_dot32(const int8x16_t *w, const int8x16_t *x, int fit) {
+  if (fit >= 4) return vpaddlq_s16(tb_mul32(w, x));
   return vpadalq_s16(vpaddlq_s16(tb_mul16(w[0], x[0])), tb_mul16(w[1], x[1]));
 }
 
 TB_INLINE int32x4_t tb_dots32(const int8x16_t w[8], const int8x16_t x[8], int fit) {
-  if (fit < 4) {
-    int32x4_t a = vpaddq_s32(tb_dot32(w, x), tb_dot32(w + 2, x + 2));
-    return vpaddq_s32(a, vpaddq_s32(tb_dot32(w + 4, x + 4), tb_dot32(w + 6, x + 6)));
+  if (fit < 8) {
+    int32x4_t a = vpaddq_s32(tb_dot32(w, x, fit), tb_dot32(w + 2, x + 2, fit));
+    return vpaddq_s32(a, vpaddq_s32(tb_dot32(w + 4, x + 4, fit), tb_dot32(w + 6, x + 6, fit)));
   }
-  int16x8_t a = vpaddq_s16(tb_mul32(w, x), tb_mul32(w + 2, x + 2));         /* 8 products per lane */
+  int16x8_t a = vpaddq_s16(tb_mul32(w, x), tb_mul32(w + 2, x + 2)); /* 8 products per lane */
   int16x8_t b = vpaddq_s16(tb_mul32(w + 4, x + 4), tb_mul32(w + 6, x + 6));
   if (fit >= 16) return vpaddlq_s16(vpaddq_s16(a, b));
   return vpaddq_s32(vpaddlq_s16(a), vpaddlq_s16(b));
