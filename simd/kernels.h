@@ -45,9 +45,6 @@ struct tb_kernels {
   tb_kvpack_keys2_t *kvpack_keys2;
   tb_kvpack_values2_t *kvpack_values2;
   tb_kvpack_ternary_t *kvpack_ternary;
-  tb_kvunpack_keys2_t *kvunpack_keys2;
-  tb_kvunpack_values2_t *kvunpack_values2;
-  tb_kvunpack_ternary_t *kvunpack_ternary;
   tb_kvdequant_keys2_t *kvdequant_keys2;
   tb_kvdequant_values2_t *kvdequant_values2;
   tb_kvdequant_ternary_t *kvdequant_ternary;

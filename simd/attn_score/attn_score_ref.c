@@ -7,29 +7,25 @@
 
 static float midpoint(const float *q, const uint16_t *mid, size_t planes) {
   float part[16] = {0};
-  for (size_t c = 0; c < planes; c++) {
-    float product = q[c] * tb_f16_to_f32(mid[c]);
-    part[c % 16] += product;
-  }
-  for (size_t half = 8; half; half /= 2)
-    for (size_t i = 0; i < half; i++) part[i] += part[i + half];
-  return part[0];
+  for (size_t c = 0; c < planes && mid; c++) part[c % 16] = fmaf(q[c], tb_f16_to_f32(mid[c]), part[c % 16]);
+  for (size_t i = 0; i < 8; i++) part[i] += part[i + 8];
+  for (size_t i = 0; i < 4; i++) part[i] += part[i + 4];
+  return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
 void tb_attn_fold_ref TB_ATTN_FOLD_ARGS {
   for (size_t g = 0; g < n_q; g++, q += ldq, codes += planes) {
-    float m = 0;
+    float m = 0, sum = 0;
     for (size_t c = 0; c < planes; c++) m = fmaxf(m, fabsf(q[c] * tb_f16_to_f32(step[c])));
-    float inverse = m > 0 ? 127.0f / m : 0.0f;
-    if (inverse > 3.4e38f) inverse = 0.0f;
-    a[g] = inverse > 0 ? m / 127.0f : 0.0f;
-    sum[g] = 0;
+    const float inverse = m >= 0x1p-100f ? 127.0f / m : 0.0f;
     for (size_t c = 0; c < planes; c++) {
-      float v = q[c] * tb_f16_to_f32(step[c]) * inverse;
-      codes[c] = (int8_t)rintf(fminf(fmaxf(v, -127.0f), 127.0f));
-      sum[g] += codes[c];
+      float v = q[c] * tb_f16_to_f32(step[c]);
+      codes[c] = (int8_t)fminf(fmaxf(rintf(v * inverse), -127.0f), 127.0f);
+      sum += codes[c];
     }
-    b[g] = midpoint(q, mid, planes);
+    a[g] = inverse > 0 ? m / 127.0f : 0.0f;
+    float centre = 1.5f * a[g] * sum;
+    b[g] = midpoint(q, mid, planes) - centre;
   }
 }
 
@@ -37,12 +33,11 @@ void tb_attn_score_keys2_ref TB_ATTN_SCORE_KEYS2_ARGS {
   const unsigned char *bytes = block;
   for (size_t g = 0; g < n_q; g++)
     for (size_t t = 0; t < TB_KV_BLOCK; t++) {
-      int32_t dot = 0;
+      int dot = 0;
       for (size_t c = 0; c < planes; c++) {
         struct tb_kv_place p = tb_keys2_place(planes, t, c);
         dot += codes[g * planes + c] * (bytes[p.byte] >> p.at & 3);
       }
-      float product = a[g] * 0.5f * (float)(2 * dot - 3 * sum[g]);
-      s[g * lds + t] = product + (b ? b[g] : s[g * lds + t]);
+      s[g * lds + t] = fmaf(a[g], (float)dot, add ? s[g * lds + t] + b[g] : b[g]);
     }
 }

@@ -15,18 +15,8 @@ static void pack2(unsigned char *block, const uint8_t *codes, size_t planes, pla
     }
 }
 
-static void unpack2(uint8_t *codes, const unsigned char *block, size_t planes, place_fn *place) {
-  for (size_t t = 0; t < TB_KV_BLOCK; t++)
-    for (size_t c = 0; c < planes; c++) {
-      struct tb_kv_place p = place(planes, t, c);
-      codes[t * planes + c] = block[p.byte] >> p.at & 3;
-    }
-}
-
 void tb_kvpack_keys2_ref TB_KVPACK_BLOCK_ARGS { pack2(block, codes, planes, tb_keys2_place); }
 void tb_kvpack_values2_ref TB_KVPACK_BLOCK_ARGS { pack2(block, codes, planes, tb_values2_place); }
-void tb_kvunpack_keys2_ref TB_KVUNPACK_BLOCK_ARGS { unpack2(codes, block, planes, tb_keys2_place); }
-void tb_kvunpack_values2_ref TB_KVUNPACK_BLOCK_ARGS { unpack2(codes, block, planes, tb_values2_place); }
 
 /* ⌈256·v/243⌉ keeps y/256 in [v/243, (v+1)/243): multiplying by 3 shifts the next trit into the integer part. */
 void tb_kvpack_ternary_ref TB_KVPACK_BLOCK_ARGS {
@@ -36,15 +26,5 @@ void tb_kvpack_ternary_ref TB_KVPACK_BLOCK_ARGS {
       unsigned v = 0;
       for (size_t k = 0; k < 5; k++) v = 3 * v + codes[(t + 4 * k) * planes + c];
       bytes[tb_ternary_place(planes, t, c).byte] = (unsigned char)((256 * v + 242) / 243);
-    }
-}
-
-void tb_kvunpack_ternary_ref TB_KVUNPACK_BLOCK_ARGS {
-  static const unsigned power[5] = {1, 3, 9, 27, 81};
-  const unsigned char *bytes = block;
-  for (size_t t = 0; t < TB_KV_BLOCK; t++)
-    for (size_t c = 0; c < planes; c++) {
-      struct tb_kv_place p = tb_ternary_place(planes, t, c);
-      codes[t * planes + c] = (uint8_t)((bytes[p.byte] * power[p.at] & 255) * 3 >> 8);
     }
 }

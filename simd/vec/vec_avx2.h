@@ -6,6 +6,7 @@
  *   load, store, _n        16 values, or the first n ≤ 16: never touches memory past them, missing lanes read as 0
  *   _f16, _i8, _nibbles    the same from binary16, signed bytes, 4-bit codes (16 low nibbles, then 16 high ones);
  *                          stores of codes convert x: i8 rounds half to even, nibbles truncate and stop at 15
+ *   load_scale8            sixteen 8-bit token scales (simd/kvblock.h) above base_bits
  *   add … fma, min, max    lane by lane; fma(x, y, z) = x·y + z rounded once; min and max keep a NaN of the second
  *                          operand
  *   zero_below(v, x, l)    lanes of v where x < l become 0 (a NaN in x keeps them)
@@ -72,6 +73,15 @@ TB_INLINE void v16_store_f16_n(void *p, v16 x, size_t n) {
 TB_INLINE v16 v16_from_i8(__m128i codes) {
   __m256i a = _mm256_cvtepi8_epi32(codes), b = _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(codes, codes));
   return v16_of(_mm256_cvtepi32_ps(a), _mm256_cvtepi32_ps(b));
+}
+TB_INLINE __m256 v16_scale8(__m128i codes, uint32_t base_bits) {
+  __m256i c = _mm256_cvtepu8_epi32(codes), zero = _mm256_cmpeq_epi32(c, _mm256_setzero_si256());
+  __m256i bits = _mm256_add_epi32(_mm256_slli_epi32(c, 19), _mm256_set1_epi32((int)base_bits));
+  return _mm256_castsi256_ps(_mm256_andnot_si256(zero, bits));
+}
+TB_INLINE v16 v16_load_scale8(const void *p, uint32_t base_bits) {
+  __m128i c = _mm_loadu_si128(p);
+  return v16_of(v16_scale8(c, base_bits), v16_scale8(_mm_unpackhi_epi64(c, c), base_bits));
 }
 TB_INLINE v16 v16_load_i8(const void *p) { return v16_from_i8(_mm_loadu_si128(p)); }
 TB_INLINE void v16_load_nibbles(const void *p, int bias, v16 *low, v16 *high) {

@@ -33,6 +33,11 @@ TB_INLINE void v16_store_f16(void *p, v16 x) {
   _mm256_storeu_si256(p, _mm512_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 TB_INLINE v16 v16_from_i8(__m128i codes) { return v16_of(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes))); }
+TB_INLINE v16 v16_load_scale8(const void *p, uint32_t base_bits) {
+  __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
+  __m512i bits = _mm512_add_epi32(_mm512_slli_epi32(c, 19), _mm512_set1_epi32((int)base_bits));
+  return v16_of(_mm512_castsi512_ps(_mm512_maskz_mov_epi32(_mm512_test_epi32_mask(c, c), bits)));
+}
 TB_INLINE v16 v16_load_i8(const void *p) { return v16_from_i8(_mm_loadu_si128(p)); }
 TB_INLINE void v16_load_nibbles(const void *p, int bias, v16 *low, v16 *high) {
   __m128i b = _mm_loadu_si128(p), f = _mm_set1_epi8(15), z = _mm_set1_epi8((char)bias);

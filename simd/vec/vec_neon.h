@@ -69,6 +69,16 @@ TB_INLINE v16 v16_from_i8(int8x16_t codes) {
   return (v16){vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(lo))),
                vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(hi)))};
 }
+TB_INLINE float32x4_t v16_scale8(uint16x4_t codes, uint32_t base_bits) {
+  uint32x4_t c = vmovl_u16(codes), bits = vaddq_u32(vshlq_n_u32(c, 19), vdupq_n_u32(base_bits));
+  return vreinterpretq_f32_u32(vandq_u32(bits, vtstq_u32(c, c)));
+}
+TB_INLINE v16 v16_load_scale8(const void *p, uint32_t base_bits) {
+  uint8x16_t c = vld1q_u8(p);
+  uint16x8_t lo = vmovl_u8(vget_low_u8(c)), hi = vmovl_u8(vget_high_u8(c));
+  return (v16){v16_scale8(vget_low_u16(lo), base_bits), v16_scale8(vget_high_u16(lo), base_bits),
+               v16_scale8(vget_low_u16(hi), base_bits), v16_scale8(vget_high_u16(hi), base_bits)};
+}
 TB_INLINE v16 v16_load_i8(const void *p) { return v16_from_i8(vld1q_s8(p)); }
 TB_INLINE void v16_load_nibbles(const void *p, int bias, v16 *low, v16 *high) {
   uint8x16_t b = vld1q_u8(p);

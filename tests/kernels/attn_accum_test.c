@@ -13,21 +13,20 @@ static size_t count(void) { return tb_check_short() ? 4 : sizeof sizes / sizeof 
 
 static void check_weights(tb_attn_weights_t *kernel, size_t n_q, const float *p, size_t ldp, const uint8_t *scale, int base) {
   int8_t *w[2];
-  float *a[2];
-  int32_t *sum[2];
+  float *a[2], *b[2];
   for (int i = 0; i < 2; i++) {
     w[i] = tb_guard_new(n_q * TB_KV_BLOCK, 4);
     a[i] = tb_guard_new(n_q * sizeof(float), 4);
-    sum[i] = tb_guard_new(n_q * sizeof(int32_t), 4);
-    (i ? tb_attn_weights_ref : kernel)(w[i], a[i], sum[i], p, ldp, n_q, scale, tb_scale8_base_bits(base));
+    b[i] = tb_guard_new(n_q * sizeof(float), 4);
+    (i ? tb_attn_weights_ref : kernel)(w[i], a[i], b[i], p, ldp, n_q, scale, tb_scale8_base_bits(base), base % 3 ? 1.5f : 1.0f);
   }
   tb_check_same("a", a[0], a[1], n_q, sizeof(float));
   tb_check_same("w", w[0], w[1], n_q * TB_KV_BLOCK, 1);
-  tb_check_same("sum", sum[0], sum[1], n_q, sizeof(int32_t));
+  tb_check_same("b", b[0], b[1], n_q, sizeof(float));
   for (int i = 0; i < 2; i++) {
     tb_guard_free(w[i]);
     tb_guard_free(a[i]);
-    tb_guard_free(sum[i]);
+    tb_guard_free(b[i]);
   }
 }
 
@@ -55,27 +54,24 @@ static void check_accum(tb_attn_accum_values2_t *kernel, tb_attn_accum_values2_t
   const size_t ldo = planes + 3, n = n_q * ldo;
   int8_t *w = tb_guard_new(n_q * TB_KV_BLOCK, 4);
   float *a = tb_guard_new(n_q * sizeof *a, 4), *got = tb_guard_new(n * sizeof *got, 4), *want = tb_guard_new(n * sizeof *want, 4);
-  int32_t *sum = tb_guard_new(n_q * sizeof *sum, 4);
+  float *b = tb_guard_new(n_q * sizeof *b, 4);
   unsigned char *block = tb_guard_new(bytes, 64);
   for (size_t i = 0; i < bytes; i++)
     block[i] = (unsigned char)(extreme ? 255 : ternary ? (256 * (tb_rng_next(rng) % 243) + 242) / 243 : tb_rng_next(rng));
   for (size_t g = 0; g < n_q; g++) {
     a[g] = tb_rng_unit(rng);
-    sum[g] = 0;
-    for (size_t t = 0; t < TB_KV_BLOCK; t++) {
-      w[g * TB_KV_BLOCK + t] = (int8_t)(extreme ? 127 : tb_rng_next(rng) % 128);
-      sum[g] += w[g * TB_KV_BLOCK + t];
-    }
+    b[g] = tb_rng_normal(rng);
+    for (size_t t = 0; t < TB_KV_BLOCK; t++) w[g * TB_KV_BLOCK + t] = (int8_t)(extreme ? 127 : tb_rng_next(rng) % 128);
   }
   for (size_t i = 0; i < n; i++) got[i] = want[i] = tb_rng_normal(rng);
-  kernel(got, ldo, w, a, sum, n_q, block, planes);
-  ref(want, ldo, w, a, sum, n_q, block, planes);
+  kernel(got, ldo, w, a, b, n_q, block, planes);
+  ref(want, ldo, w, a, b, n_q, block, planes);
   tb_check_same("o", got, want, n, sizeof(float));
   tb_guard_free(w);
   tb_guard_free(a);
   tb_guard_free(got);
   tb_guard_free(want);
-  tb_guard_free(sum);
+  tb_guard_free(b);
   tb_guard_free(block);
 }
 
@@ -100,10 +96,9 @@ static void test_formula(void **state) {
   struct tb_rng rng = {23};
   static uint8_t codes[TB_KV_BLOCK * PLANES];
   static unsigned char block[PLANES * 40];
-  float p[TB_KV_BLOCK], o[PLANES], a;
+  float p[TB_KV_BLOCK], o[PLANES], a, b;
   uint8_t scale[TB_KV_BLOCK];
   int8_t w[TB_KV_BLOCK];
-  int32_t sum;
   for (size_t t = 0; t < TB_KV_BLOCK; t++) {
     p[t] = tb_rng_unit(&rng);
     scale[t] = (uint8_t)(112 + tb_rng_next(&rng) % 32); /* 2^7 … 2^9 above the base */
@@ -112,8 +107,8 @@ static void test_formula(void **state) {
   for (int ternary = 0; ternary < 2; ternary++) {
     memset(o, 0, sizeof o);
     (ternary ? tb_kvpack_ternary_ref : tb_kvpack_values2_ref)(block, codes, PLANES);
-    tb_attn_weights_ref(w, &a, &sum, p, TB_KV_BLOCK, 1, scale, tb_scale8_base_bits(-8));
-    (ternary ? tb_attn_accum_ternary_ref : tb_attn_accum_values2_ref)(o, PLANES, w, &a, &sum, 1, block, PLANES);
+    tb_attn_weights_ref(w, &a, &b, p, TB_KV_BLOCK, 1, scale, tb_scale8_base_bits(-8), ternary ? 1.0f : 1.5f);
+    (ternary ? tb_attn_accum_ternary_ref : tb_attn_accum_values2_ref)(o, PLANES, w, &a, &b, 1, block, PLANES);
     for (size_t c = 0; c < PLANES; c++) {
       double want = 0, slack = 0;
       for (size_t t = 0; t < TB_KV_BLOCK; t++) {
