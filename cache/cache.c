@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "base/checksum.h"
 #include "cache/policy/policy.h"
 
 struct tb_cache {
@@ -114,4 +115,47 @@ void tb_cache_attend(struct tb_cache *c, uint32_t layer, const float *q, float *
 void tb_cache_truncate(struct tb_cache *c, uint32_t n) {
   for (uint32_t i = 0; i < c->config.n_layer; i++) tb_plain_truncate(c->layers[i], &c->work, n);
   c->length = n;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- saving */
+
+uint32_t tb_cache_state_words(const struct tb_cache *c) { return c->config.n_layer * TB_PLAIN_STATE; }
+
+void tb_cache_get_state(const struct tb_cache *c, uint32_t *words) {
+  for (uint32_t i = 0; i < c->config.n_layer; i++) tb_plain_get_state(c->layers[i], words + i * TB_PLAIN_STATE);
+}
+
+enum tb_status tb_cache_set_state(struct tb_cache *c, uint32_t length, const uint32_t *words, struct tb_error *err) {
+  if (length > c->config.n_ctx)
+    return tb_fail(err, TB_E_CONTEXT, "the saved conversation has %u tokens, the context holds %u", length, c->config.n_ctx);
+  uint32_t i = 0;
+  while (i < c->config.n_layer && tb_plain_set_state(c->layers[i], length, words + i * TB_PLAIN_STATE)) i++;
+  if (i == c->config.n_layer) {
+    c->length = length;
+    return TB_OK;
+  }
+  const uint32_t none[TB_PLAIN_STATE] = {0};
+  for (uint32_t j = 0; j <= i; j++) tb_plain_set_state(c->layers[j], 0, none);
+  c->length = 0;
+  return tb_fail(err, TB_E_FORMAT, "layer %u: the saved state is impossible", i);
+}
+
+enum tb_status tb_cache_pieces(struct tb_cache *c, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
+  enum tb_status status = TB_OK;
+  for (uint32_t i = 0; !status && i < c->config.n_layer; i++) status = tb_plain_pieces(c->layers[i], fn, user, err);
+  return status;
+}
+
+uint64_t tb_cache_identity(const struct tb_cache_config *config) {
+  struct tb_crc crc;
+  tb_crc64_start(&crc);
+  for (uint32_t i = 0; i < config->n_layer; i++) {
+    const struct tb_kv_shape *s = &config->shapes[i];
+    const struct tb_plan_layer *p = &config->plan[i];
+    const uint32_t numbers[] = {s->n_kv, s->d_k, s->d_v, s->sliding, p->window, p->sinks};
+    tb_crc_add(&crc, numbers, sizeof numbers);
+    tb_crc_add(&crc, p->type_k, strlen(p->type_k) + 1);
+    tb_crc_add(&crc, p->type_v, strlen(p->type_v) + 1);
+  }
+  return tb_crc_value(&crc);
 }

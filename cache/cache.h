@@ -86,6 +86,9 @@ struct tb_store_ops {
   /* acc[g·d + c] += Σ_i p[g·ldp + i] · row(t0+i)[c]. V side; p ≥ 0. */
   void (*accum)(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, const float *p, size_t ldp, uint32_t n_q,
                 float *acc, void *scratch);
+  /* Where the first `rows` rows of a head are in mem: one contiguous piece, whatever cap is (saved sessions are made of
+   * these). `rows` is a multiple of the granule. */
+  void (*span)(const struct tb_store_config *config, uint32_t head, uint32_t rows, size_t *offset, size_t *bytes);
   /* Rows as floats (keys with RoPE), row i at x + i·ldx. */
   void (*expand)(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos, float *x, size_t ldx,
                  void *scratch);
@@ -142,6 +145,18 @@ void tb_cache_append(struct tb_cache *c, uint32_t layer, const float *k, const f
 /* out[i] (n_head·d_v) = attention of the step's token i (q: n rows of n_head·d_k, RoPE applied, not scaled) over all
  * tokens up to its own. */
 void tb_cache_attend(struct tb_cache *c, uint32_t layer, const float *q, float *out);
+
+/* What a saved cache consists of: its length, `tb_cache_state_words` numbers, and pieces of memory. */
+uint32_t tb_cache_state_words(const struct tb_cache *c);
+void tb_cache_get_state(const struct tb_cache *c, uint32_t *words);
+/* Takes over a length and state words; TB_E_FORMAT, with nothing changed, when no cache could be in such a state. The
+ * pieces must then be filled. */
+enum tb_status tb_cache_set_state(struct tb_cache *c, uint32_t length, const uint32_t *words, struct tb_error *err);
+/* Calls fn for every piece, in a fixed order, until it fails. */
+typedef enum tb_status (*tb_cache_piece_fn)(void *user, unsigned char *piece, size_t bytes, struct tb_error *err);
+enum tb_status tb_cache_pieces(struct tb_cache *c, tb_cache_piece_fn fn, void *user, struct tb_error *err);
+/* A number that two configurations share when one can continue the other's saved cache (n_ctx may differ). */
+uint64_t tb_cache_identity(const struct tb_cache_config *config);
 
 /* Forgets the tokens from n on. Rows that a block store has already encoded stay as they were encoded. */
 void tb_cache_truncate(struct tb_cache *c, uint32_t n);

@@ -205,3 +205,50 @@ void tb_plain_truncate(struct tb_plain *p, struct tb_cache_work *w, uint32_t n) 
   truncate_side(&p->v, w, n);
   p->length = n;
 }
+
+/* ----------------------------------------------------------------------------------------------------------- saving */
+
+void tb_plain_get_state(const struct tb_plain *p, uint32_t words[TB_PLAIN_STATE]) {
+  words[0] = p->k.encoded;
+  words[1] = p->v.encoded;
+}
+
+static bool possible(const struct tb_plain_side *s, uint32_t length, uint32_t encoded) {
+  const uint32_t granule = s->main.ops->granule;
+  if (length > s->main.config.cap) return false;
+  if (granule == 1) return encoded == 0;
+  if (encoded % granule != 0 || encoded > s->main.config.cap) return false;
+  if (length < s->sinks) return encoded == 0;
+  return encoded <= length - s->sinks && length - s->sinks - encoded <= s->tail.config.cap;
+}
+
+bool tb_plain_set_state(struct tb_plain *p, uint32_t length, const uint32_t words[TB_PLAIN_STATE]) {
+  if (!possible(&p->k, length, words[0]) || !possible(&p->v, length, words[1])) return false;
+  p->length = length;
+  p->k.encoded = words[0];
+  p->v.encoded = words[1];
+  return true;
+}
+
+static enum tb_status store_pieces(struct tb_store *st, uint32_t rows, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
+  enum tb_status status = TB_OK;
+  for (uint32_t head = 0; !status && rows && head < st->config.n_heads; head++) {
+    size_t offset, bytes;
+    st->ops->span(&st->config, head, rows, &offset, &bytes);
+    status = fn(user, st->mem + offset, bytes, err);
+  }
+  return status;
+}
+
+static enum tb_status side_pieces(struct tb_plain_side *s, uint32_t length, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
+  if (s->main.ops->granule == 1) return store_pieces(&s->main, length, fn, user, err);
+  const uint32_t sinks = length < s->sinks ? length : s->sinks;
+  enum tb_status status = store_pieces(&s->sink, sinks, fn, user, err);
+  if (!status) status = store_pieces(&s->main, s->encoded, fn, user, err);
+  return status ? status : store_pieces(&s->tail, length - sinks - s->encoded, fn, user, err);
+}
+
+enum tb_status tb_plain_pieces(struct tb_plain *p, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
+  enum tb_status status = side_pieces(&p->k, p->length, fn, user, err);
+  return status ? status : side_pieces(&p->v, p->length, fn, user, err);
+}

@@ -41,6 +41,11 @@ struct tb_plain *tb_plain_create(struct tb_arena *arena, const struct tb_policy_
                                  uint64_t *stored);
 void tb_plain_append(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *k, const float *v);
 void tb_plain_attend(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out);
+enum { TB_PLAIN_STATE = 2 }; /* state words of a layer: encoded rows of keys and of values */
+void tb_plain_get_state(const struct tb_plain *p, uint32_t words[TB_PLAIN_STATE]);
+/* False when no layer of this shape can be in that state. */
+bool tb_plain_set_state(struct tb_plain *p, uint32_t length, const uint32_t words[TB_PLAIN_STATE]);
+enum tb_status tb_plain_pieces(struct tb_plain *p, tb_cache_piece_fn fn, void *user, struct tb_error *err);
 void tb_plain_truncate(struct tb_plain *p, struct tb_cache_work *w, uint32_t n);
 
 #endif

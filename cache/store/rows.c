@@ -44,3 +44,10 @@ void tb_rows_expand(enum tb_format format, const struct tb_store *st, uint32_t h
   for (uint32_t i = 0; i < n; i++)
     st->kernels->kvdequant[format](x + i * ldx, tb_rows_at(format, st, head, t0 + i), st->config.d);
 }
+
+void tb_rows_span(enum tb_format format, const struct tb_store_config *config, uint32_t head, uint32_t rows, size_t *offset,
+                  size_t *bytes) {
+  const size_t row = tb_row_bytes(format, config->d);
+  *offset = (size_t)head * config->cap * row;
+  *bytes = rows * row;
+}

@@ -18,6 +18,9 @@ void tb_rows_accum(enum tb_format format, const struct tb_store *st, uint32_t he
 void tb_rows_expand(enum tb_format format, const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, float *x,
                     size_t ldx);
 
+void tb_rows_span(enum tb_format format, const struct tb_store_config *config, uint32_t head, uint32_t rows, size_t *offset,
+                  size_t *bytes);
+
 /* Defines `const struct tb_store_ops tb_store_<format>`. */
 #define TB_ROW_STORE(format)                                                                                           \
   static enum tb_status check(const struct tb_store_config *config, struct tb_error *err) {                            \
@@ -44,8 +47,11 @@ void tb_rows_expand(enum tb_format format, const struct tb_store *st, uint32_t h
     (void)pos, (void)scratch;                                                                                          \
     tb_rows_expand(TB_FMT_##format, st, head, t0, n, x, ldx);                                                          \
   }                                                                                                                    \
+  static void span(const struct tb_store_config *config, uint32_t head, uint32_t rows, size_t *offset, size_t *bytes_) {  \
+    tb_rows_span(TB_FMT_##format, config, head, rows, offset, bytes_);                                                 \
+  }                                                                                                                    \
   const struct tb_store_ops tb_store_##format = {                                                                      \
       .name = #format, .granule = 1, .check = check, .bytes = bytes, .encode = encode, .score = score, .accum = accum, \
-      .expand = expand}
+      .expand = expand, .span = span}
 
 #endif

@@ -126,6 +126,8 @@ static enum tb_status choose_context(struct tb_context *c, uint32_t wanted, stru
 
 /* ---------------------------------------------------------------------------------------------------------- making */
 
+struct tb_cache_config tb_context_cache_config(const struct tb_context *c) { return cache_config(c, c->n_ctx); }
+
 static enum tb_status build(struct tb_context *c, const struct tb_context_options *o, struct tb_error *err) {
   const struct tb_allocator *alloc = &c->model->alloc;
   const uint32_t layers = c->model->hp.n_layer;

@@ -21,4 +21,7 @@ struct tb_context {
   uint64_t cache_bytes, memory_bytes;
 };
 
+/* What the context's cache was made from. */
+struct tb_cache_config tb_context_cache_config(const struct tb_context *c);
+
 #endif

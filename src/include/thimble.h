@@ -157,6 +157,17 @@ const float *tb_logits(const struct tb_context *context);
 /* Forgets everything after the first n tokens (n ≤ n_past). */
 enum tb_status tb_truncate(struct tb_context *context, uint32_t n, struct tb_error *err);
 
+/* Writes the conversation — tokens, the cache as it is stored, and the caller's `extra` bytes — to a file that appears whole
+ * or not at all. */
+enum tb_status tb_session_save(struct tb_context *context, const char *path, const void *extra, size_t extra_bytes,
+                               struct tb_error *err);
+/* Replaces the context's conversation by a saved one: of the same model and the same cache types; the context may be of
+ * another size. *extra (free it with tb_session_free_extra; NULL when there were none) receives the caller's bytes. On any
+ * failure the conversation is what it was. Evaluate at least one token before asking for logits. */
+enum tb_status tb_session_load(struct tb_context *context, const char *path, void **extra, size_t *extra_bytes,
+                               struct tb_error *err);
+void tb_session_free_extra(const struct tb_context *context, void *extra);
+
 /* Appends n tokens' worth of pseudo-random keys and values without computing anything, so that speed at a depth can be
  * measured in moments. Logits are not changed. */
 enum tb_status tb_fill_synthetic(struct tb_context *context, uint32_t n, uint64_t seed, struct tb_error *err);
@@ -213,6 +224,8 @@ void tb_chat_free(struct tb_chat *chat);
 /* Appends a message; role: "system", "user", "assistant", "tool". The text is copied. */
 enum tb_status tb_chat_add(struct tb_chat *chat, const char *role, const char *text, size_t length, struct tb_error *err);
 size_t tb_chat_count(const struct tb_chat *chat);
+/* Message i: role and text stay valid until the chat changes. */
+void tb_chat_get(const struct tb_chat *chat, size_t i, const char **role, const char **text, size_t *length);
 /* Keeps the first n messages. */
 void tb_chat_keep(struct tb_chat *chat, size_t n);
 
