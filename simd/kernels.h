@@ -12,6 +12,7 @@
 #include "simd/rope/rope.h"
 #include "simd/activation/activation.h"
 #include "simd/attn/attn.h"
+#include "simd/hadamard/hadamard.h"
 #include "simd/kvpack/kvpack.h"
 #include "simd/kvdequant/kvdequant.h"
 #include "simd/attn_score/attn_score.h"
@@ -32,6 +33,7 @@ struct tb_kernels {
   tb_gelu_mul_t *gelu_mul;
   tb_silu_mul_q8_t *silu_mul_q8;
   tb_gelu_mul_q8_t *gelu_mul_q8;
+  tb_hadamard_t *hadamard;
   /* attention over row-wise stores: f32, f16, q8_0, q4_0 (other formats are NULL) */
   tb_attn_score_t *attn_score[TB_FMT_COUNT];
   tb_attn_accum_t *attn_accum[TB_FMT_COUNT];

@@ -79,8 +79,8 @@ TB_INLINE void score(enum tb_format fmt, float *s, size_t lds, const struct tb_a
       score_rows(fmt, SCORE_HEADS, s + g * lds + t, lds, q->f + g * q->ldf, q->ldf, rows, stride, m, d);
     float *rest = s + g * lds + t;
     const float *f = q->f + g * q->ldf;
-    if (n_q - g == 3) score_rows(fmt, 3, rest, lds, f, q->ldf, rows, stride, m, d);
-    if (n_q - g == 2) score_rows(fmt, 2, rest, lds, f, q->ldf, rows, stride, m, d);
+    if (SCORE_HEADS > 3 && n_q - g == 3) score_rows(fmt, 3, rest, lds, f, q->ldf, rows, stride, m, d);
+    if (SCORE_HEADS > 2 && n_q - g == 2) score_rows(fmt, 2, rest, lds, f, q->ldf, rows, stride, m, d);
     if (n_q - g == 1) score_rows(fmt, 1, rest, lds, f, q->ldf, rows, stride, m, d);
   }
 }

@@ -1,0 +1,3 @@
+#include "simd/vec/vec_avx2.h"
+
+#include "simd/hadamard/hadamard_v16.h"
