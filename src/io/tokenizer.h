@@ -28,6 +28,8 @@ enum tb_status tb_tokenizer_encode(const struct tb_tokenizer *t, const char *tex
 size_t tb_tokenizer_piece(const struct tb_tokenizer *t, tb_token id, bool special, char *buf, size_t cap);
 
 bool tb_tokenizer_ends(const struct tb_tokenizer *t, tb_token id); /* end-of-generation set */
+/* True when a text's first piece begins with a blank that is not part of the text (SentencePiece's dummy prefix). */
+bool tb_tokenizer_space_prefix(const struct tb_tokenizer *t);
 uint32_t tb_tokenizer_size(const struct tb_tokenizer *t);          /* vocabulary */
 tb_token tb_tokenizer_bos(const struct tb_tokenizer *t);           /* -1: none */
 tb_token tb_tokenizer_eos(const struct tb_tokenizer *t);
