@@ -63,7 +63,8 @@ bool chat_open(struct chat_session *s, const struct chat_args *args) {
   struct tb_context_info info;
   tb_context_get_info(s->ctx, &info);
   s->n_ctx = info.n_ctx;
-  return !args->system || !*args->system || chat_set_system(s, args->system);
+  if (args->system && *args->system && !chat_set_system(s, args->system)) return false;
+  return chat_restore(s);
 }
 
 void chat_close(struct chat_session *s) {
@@ -215,6 +216,7 @@ enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t len
     outcome = CHAT_FAILED;
   }
   free(a.text);
+  chat_save(s);
   return ferror(stdout) ? CHAT_FAILED : outcome;
 }
 

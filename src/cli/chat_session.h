@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 
 struct chat_args {
-  const char *model, *system, *file, *template_name, *think, *seed, *type_k, *type_v;
+  const char *model, *system, *file, *template_name, *think, *session, *type_k, *type_v;
   int32_t n_predict;
   uint32_t threads, n_ctx, n_batch;
   struct tb_sampler_options sampler;
@@ -33,6 +33,10 @@ enum chat_outcome { CHAT_GO_ON, CHAT_FAILED };
 /* Opens model, template, context and sampler; reports errors itself. The session is zeroed before. */
 bool chat_open(struct chat_session *s, const struct chat_args *args);
 void chat_close(struct chat_session *s);
+/* Restores args->session when that file exists; false (and a message) when it cannot be used. */
+bool chat_restore(struct chat_session *s);
+/* Saves to args->session; a failure is said and the conversation goes on. */
+void chat_save(struct chat_session *s);
 /* One question and its answer. What goes wrong with this question alone (it does not fit, it was stopped) is said, the
  * question is taken back, and the conversation goes on. */
 enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t length);

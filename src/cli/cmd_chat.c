@@ -105,6 +105,7 @@ int cmd_chat(int argc, char **argv) {
       {"-m", "--model", CLI_STRING, &a.model, 0, 0, "FILE", "GGUF file (default: the bundled model)"},
       {"-sys", "--system-prompt", CLI_STRING, &a.system, 0, 0, "TEXT", "system message"},
       {"-f", "--file", CLI_STRING, &a.file, 0, 0, "FILE", "begin by asking with the text of a file"},
+      {NULL, "--session", CLI_STRING, &a.session, 0, 0, "FILE", "continue the conversation of this file and keep it there"},
       {NULL, "--chat-template", CLI_STRING, &a.template_name, 0, 0, "NAME", "built-in template or a file instead of the model's"},
       {NULL, "--think", CLI_STRING, &a.think, 0, 0, "on|off|hide", "let the model think, not think, or think unseen"},
       {"-n", "--predict", CLI_I32, &a.n_predict, -1, INT32_MAX, "N", "most tokens of an answer (-1: until the model ends)"},
