@@ -99,6 +99,15 @@ void tb_cache_free(struct tb_cache *c) {
 
 uint32_t tb_cache_length(const struct tb_cache *c) { return c->length; }
 
+uint32_t tb_cache_encoded(const struct tb_cache *c) {
+  uint32_t least = c->length;
+  for (uint32_t i = 0; i < c->config.n_layer; i++) {
+    uint32_t n = tb_plain_encoded(c->layers[i]);
+    if (n < least) least = n;
+  }
+  return least;
+}
+
 void tb_cache_step(struct tb_cache *c, uint32_t n) {
   c->step = n;
   c->length += n;

@@ -135,6 +135,9 @@ void tb_cache_free(struct tb_cache *c);
 /* Tokens held. All layers hold the same number between steps. */
 uint32_t tb_cache_length(const struct tb_cache *c);
 
+/* Tokens that are in their final type on both sides of every layer, not in a window or among the sinks. */
+uint32_t tb_cache_encoded(const struct tb_cache *c);
+
 /* One step is: tb_cache_step(n), then for each layer append and attend, in layer order. `n` tokens are appended at
  * positions length … length+n-1; n ≤ n_batch and length + n ≤ n_ctx. */
 void tb_cache_step(struct tb_cache *c, uint32_t n);

@@ -200,6 +200,15 @@ static void truncate_side(struct tb_plain_side *s, struct tb_cache_work *w, uint
   s->encoded = keep;
 }
 
+static uint32_t side_encoded(const struct tb_plain_side *s, uint32_t length) {
+  return s->main.ops->granule == 1 ? length : s->encoded;
+}
+
+uint32_t tb_plain_encoded(const struct tb_plain *p) {
+  uint32_t k = side_encoded(&p->k, p->length), v = side_encoded(&p->v, p->length);
+  return k < v ? k : v;
+}
+
 void tb_plain_truncate(struct tb_plain *p, struct tb_cache_work *w, uint32_t n) {
   truncate_side(&p->k, w, n);
   truncate_side(&p->v, w, n);

@@ -46,6 +46,7 @@ void tb_plain_get_state(const struct tb_plain *p, uint32_t words[TB_PLAIN_STATE]
 /* False when no layer of this shape can be in that state. */
 bool tb_plain_set_state(struct tb_plain *p, uint32_t length, const uint32_t words[TB_PLAIN_STATE]);
 enum tb_status tb_plain_pieces(struct tb_plain *p, tb_cache_piece_fn fn, void *user, struct tb_error *err);
+uint32_t tb_plain_encoded(const struct tb_plain *p); /* tokens in their final type on both sides */
 void tb_plain_truncate(struct tb_plain *p, struct tb_cache_work *w, uint32_t n);
 
 #endif

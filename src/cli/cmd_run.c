@@ -8,7 +8,7 @@
 
 struct run_args {
   const char *model, *prompt, *file, *tokens, *logits;
-  int32_t n_predict;
+  int32_t n_predict, window, sinks;
   uint32_t threads, n_ctx, n_batch;
   struct tb_sampler_options sampler;
   bool seed_given, no_escape, no_bos, ignore_eos, all_logits, quiet, help;
@@ -189,7 +189,7 @@ static int run_model(const struct run_args *a, struct tb_model *model) {
     goto end;
   }
   struct tb_context_options options = {.n_ctx = a->n_ctx, .n_batch = a->n_batch, .n_threads = a->threads, .type_k = a->type_k,
-                                       .type_v = a->type_v};
+                                       .type_v = a->type_v, .kv_window = a->window, .kv_sinks = a->sinks};
   if (tb_context_create(&ctx, model, &options, &err) != TB_OK || tb_sampler_create(&sampler, model, &a->sampler, &err) != TB_OK) {
     code = cli_report("run", &err);
     goto end;
@@ -230,7 +230,9 @@ int cmd_run(int argc, char **argv) {
       {NULL, "--repeat-penalty", CLI_FLOAT, &a.sampler.repeat_penalty, 1e-6, 1000, "X", "1: none (1.0)"},
       {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N", "tokens the penalty looks back on (64)"},
       {"-r", "--stop", CLI_LIST, &a.stops, 0, 0, "TEXT", "stop when this text comes (several may be given)"},
-      {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys: f16, f32, q8_0, q4_0"},
+      {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
+      {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N", "newest tokens kept in f16 beside packed types (128; -1: none)"},
+      {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N", "first tokens kept in f16 beside packed types (5; -1: none)"},
       {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values"},
       {NULL, "--ignore-eos", CLI_FLAG, &a.ignore_eos, 0, 0, NULL, "go on after the end of the answer"},
       {NULL, "--no-escape", CLI_FLAG, &a.no_escape, 0, 0, NULL, "take backslashes in -p as they are"},

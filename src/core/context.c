@@ -31,7 +31,8 @@ static enum tb_status set_type(char out[TB_TYPE_NAME], const char *type, const c
 }
 
 static enum tb_status make_plan(struct tb_context *c, const struct tb_context_options *o, struct tb_error *err) {
-  struct tb_plan_layer line = {.window = WINDOW, .sinks = SINKS};
+  struct tb_plan_layer line = {.window = o->kv_window < 0 ? 0 : o->kv_window > 0 ? (uint32_t)o->kv_window : WINDOW,
+                               .sinks = o->kv_sinks < 0 ? 0 : o->kv_sinks > 0 ? (uint32_t)o->kv_sinks : SINKS};
   enum tb_status status = set_type(line.type_k, o->type_k, "type_k", err);
   if (!status) status = set_type(line.type_v, o->type_v, "type_v", err);
   if (status) return status;
@@ -164,6 +165,8 @@ enum tb_status tb_context_create(struct tb_context **out, const struct tb_model 
                                  struct tb_error *err) {
   const struct tb_context_options defaults = {0}, *o = options ? options : &defaults;
   if (o->n_ctx > UINT32_MAX / 4) return tb_fail(err, TB_E_ARG, "n_ctx: %u is too large", o->n_ctx);
+  if (o->kv_window > 1 << 24 || o->kv_sinks > 1 << 24)
+    return tb_fail(err, TB_E_ARG, "%s: more than %d tokens", o->kv_window > 1 << 24 ? "kv_window" : "kv_sinks", 1 << 24);
   if (o->n_batch > MAX_BATCH) return tb_fail(err, TB_E_ARG, "n_batch: %u is not in 1..%d", o->n_batch, MAX_BATCH);
   struct tb_context *c = tb_calloc(&model->alloc, 1, sizeof *c);
   if (!c) return tb_fail(err, TB_E_NOMEM, "context: out of memory");
@@ -190,9 +193,11 @@ void tb_context_free(struct tb_context *c) {
   tb_free(alloc, c);
 }
 
+const char *const *tb_cache_types(void) { return tb_store_names(); }
+
 void tb_context_get_info(const struct tb_context *c, struct tb_context_info *info) {
   *info = (struct tb_context_info){.n_ctx = c->n_ctx, .n_past = tb_cache_length(c->cache), .n_threads = c->n_threads,
-                                   .n_ctx_reduced = c->reduced_by != NULL, .n_ctx_limit = c->reduced_by,
+                                   .n_encoded = tb_cache_encoded(c->cache), .n_ctx_reduced = c->reduced_by != NULL, .n_ctx_limit = c->reduced_by,
                                    .cache_bytes = c->cache_bytes, .memory_bytes = c->memory_bytes};
 }
 

@@ -82,6 +82,9 @@ struct tb_model_info {
 };
 void tb_model_get_info(const struct tb_model *model, struct tb_model_info *info);
 
+/* Names of the cache types, NULL-terminated. */
+const char *const *tb_cache_types(void);
+
 /* "ref", "avx2", … : the tiers this program was built with, NULL-terminated. */
 const char *const *tb_isa_names(void);
 
@@ -112,8 +115,10 @@ struct tb_context_options {
   uint32_t n_ctx;      /* tokens of context; 0: the model's, but never more than fits in memory */
   uint32_t n_batch;    /* prompt tokens computed together; 0: 512 */
   uint32_t n_threads;  /* 0: the performance cores */
-  const char *type_k;  /* cache types, llama.cpp's names; NULL: "f16" */
+  const char *type_k;  /* cache types, llama.cpp's names and ours; NULL: "f16" */
   const char *type_v;
+  int32_t kv_window;   /* newest tokens kept in f16 beside a type that packs blocks; 0: 128, -1: none */
+  int32_t kv_sinks;    /* first tokens likewise; 0: 5, -1: none */
 };
 
 /* The model must outlive the context. All memory is taken here; nothing is allocated afterwards. */
@@ -123,6 +128,7 @@ void tb_context_free(struct tb_context *context);
 
 struct tb_context_info {
   uint32_t n_ctx, n_past, n_threads;
+  uint32_t n_encoded;      /* tokens whose keys and values are both in their final type, not in the window */
   bool n_ctx_reduced;      /* n_ctx was chosen below the model's because memory did not allow more */
   const char *n_ctx_limit; /* what limited it, or NULL */
   uint64_t cache_bytes;    /* KV cache, all layers, at n_ctx */
