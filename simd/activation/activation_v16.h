@@ -16,6 +16,8 @@ TB_INLINE v16 gelu(v16 x, v16 up) {
   return v16_mul(v16_div(x, v16_add(v16_set1(1.0f), e)), up);
 }
 
+enum { PIECE = 1024 }; /* floats whose codes follow at once, while they are in L1 */
+
 #define ACTIVATION(fn)                                                                                                 \
   void TB_FN(fn##_mul)(float *y, const float *gate, const float *up, size_t n) {                                       \
     size_t i = 0;                                                                                                      \
@@ -23,11 +25,10 @@ TB_INLINE v16 gelu(v16 x, v16 up) {
     if (i < n) v16_store_n(y + i, fn(v16_load_n(gate + i, n - i), v16_load_n(up + i, n - i)), n - i);                  \
   }                                                                                                                    \
   void TB_FN(fn##_mul_q8)(float *y, int8_t *q, float *d, int16_t *s, const float *gate, const float *up, size_t n) {   \
-    for (size_t i = 0; i + 32 <= n; i += 32) {                                                                         \
-      v16 a = fn(v16_load(gate + i), v16_load(up + i)), b = fn(v16_load(gate + i + 16), v16_load(up + i + 16));        \
-      v16_store(y + i, a);                                                                                             \
-      v16_store(y + i + 16, b);                                                                                        \
-      v16_quant_q8(q + i, d + i / 32, s + i / 16, a, b);                                                               \
+    for (size_t i = 0; i < n; i += PIECE) {                                                                            \
+      const size_t m = n - i < PIECE ? n - i : PIECE;                                                                  \
+      TB_FN(fn##_mul)(y + i, gate + i, up + i, m);                                                                     \
+      v16_quant_row(q + i, d + i / 32, s + i / 16, y + i, m);                                                          \
     }                                                                                                                  \
   }
 ACTIVATION(silu)

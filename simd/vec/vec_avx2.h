@@ -9,9 +9,11 @@
  *   load_scale8            sixteen 8-bit token scales (simd/kvblock.h) above base_bits
  *   add … fma, min, max    lane by lane; fma(x, y, z) = x·y + z rounded once; min and max keep a NaN of the second
  *                          operand
+ *   store_i8x8(q, s, x)    eight v16 to 128 codes, and the sum of the codes of each
  *   zero_below(v, x, l)    lanes of v where x < l become 0 (a NaN in x keeps them)
  *   add_exponent(x, t)     x · 2^n, exp2i(t) = 2^n for t = n + 1.5·2^23, no overflow allowed
- *   hsum4(s, w, x, y, z)   s[0 … 3] = sums of lanes. The order of every sum of 16 lanes, d16 included:
+ *   hmax, hmax4            largest lane of one, of four
+ *   hsum, hsum4(s, w …)    s[0 … 3] = sums of lanes. The order of every sum of 16 lanes, d16 included:
  *                          i + (i+8), then i + (i+4), then (0 + 1) + (2 + 3)
  *   rotate_pairs           8 pairs (a, b) to (a·cos - b·sin, b·cos + a·sin), every operation rounded
  *   hadamard               the four butterfly stages of distances 1, 2, 4, 8
@@ -105,6 +107,27 @@ TB_INLINE void v16_store_nibbles(void *p, v16 low, v16 high) {
   _mm_storeu_si128(p, _mm_or_si128(l, _mm_slli_epi16(h, 4)));
 }
 
+/* The eight sums of 16 codes in four registers of 32. */
+TB_INLINE __m128i v16_sums8(const __m256i codes[4]) {
+  const __m256i one = _mm256_set1_epi8(1);
+  __m256i h = _mm256_hadd_epi16(_mm256_maddubs_epi16(one, codes[0]), _mm256_maddubs_epi16(one, codes[1]));
+  __m256i i = _mm256_hadd_epi16(_mm256_maddubs_epi16(one, codes[2]), _mm256_maddubs_epi16(one, codes[3]));
+  h = _mm256_hadd_epi16(h, i);
+  h = _mm256_hadd_epi16(h, h); /* low half: first sums of the four; high half: second sums */
+  return _mm_unpacklo_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+}
+TB_INLINE void v16_store_i8x8(int8_t *q, int16_t *s, const v16 x[8]) {
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  __m256i codes[4];
+  TB_UNROLL for (int g = 0; g < 4; g++) {
+    __m256i a = _mm256_packs_epi32(_mm256_cvtps_epi32(x[2 * g].a), _mm256_cvtps_epi32(x[2 * g].b));
+    __m256i b = _mm256_packs_epi32(_mm256_cvtps_epi32(x[2 * g + 1].a), _mm256_cvtps_epi32(x[2 * g + 1].b));
+    codes[g] = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order);
+    _mm256_storeu_si256((__m256i *)(void *)(q + 32 * g), codes[g]);
+  }
+  _mm_storeu_si128((__m128i *)(void *)s, v16_sums8(codes));
+}
+
 TB_INLINE v16 v16_add(v16 x, v16 y) { return v16_of(_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)); }
 TB_INLINE v16 v16_sub(v16 x, v16 y) { return v16_of(_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)); }
 TB_INLINE v16 v16_mul(v16 x, v16 y) { return v16_of(_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)); }
@@ -156,6 +179,15 @@ TB_INLINE float v16_hmax(v16 x) {
   __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
   q = _mm_max_ps(q, _mm_permute_ps(q, 0xb1));
   return _mm_cvtss_f32(_mm_max_ss(q, _mm_permute_ps(q, 0x4e)));
+}
+TB_INLINE void v16_hmax4(float *m, v16 w, v16 x, v16 y, v16 z) {
+  __m256 p = _mm256_max_ps(w.a, w.b), q = _mm256_max_ps(x.a, x.b);
+  __m256 r = _mm256_max_ps(y.a, y.b), t = _mm256_max_ps(z.a, z.b);
+  p = _mm256_max_ps(_mm256_permute2f128_ps(p, q, 0x20), _mm256_permute2f128_ps(p, q, 0x31)); /* w | x */
+  r = _mm256_max_ps(_mm256_permute2f128_ps(r, t, 0x20), _mm256_permute2f128_ps(r, t, 0x31)); /* y | z */
+  p = _mm256_max_ps(_mm256_unpacklo_ps(p, r), _mm256_unpackhi_ps(p, r));                     /* w y w y | x z x z */
+  p = _mm256_max_ps(p, _mm256_permute_ps(p, 0x4e));
+  _mm_storeu_ps(m, _mm_unpacklo_ps(_mm256_castps256_ps128(p), _mm256_extractf128_ps(p, 1)));
 }
 /* Bit i is set where lane i equals y. */
 TB_INLINE unsigned v16_equal_bits(v16 x, float y) {

@@ -54,6 +54,30 @@ TB_INLINE void v16_store_nibbles(void *p, v16 low, v16 high) {
   _mm_storeu_si128(p, _mm512_cvtepi32_epi8(_mm512_or_si512(l, _mm512_slli_epi32(h, 4))));
 }
 
+/* The eight sums of 16 codes in two registers of 64. */
+TB_INLINE __m128i v16_sums8(__m512i a, __m512i b) {
+  const __m512i ones = _mm512_set1_epi8(1);
+  a = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, a);
+  b = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, b);
+  a = _mm512_packs_epi32(a, b); /* by 128 bits: four parts of one sum, four of the one four later */
+  a = _mm512_madd_epi16(a, _mm512_set1_epi16(1));
+  a = _mm512_add_epi32(a, _mm512_shuffle_epi32(a, 0xb1)); /* dword 0 and 2 of each 128 bits hold the sums */
+  const __m512i pick = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm256_cvtepi32_epi16(_mm512_castsi512_si256(_mm512_permutexvar_epi32(pick, a)));
+}
+TB_INLINE void v16_store_i8x8(int8_t *q, int16_t *s, const v16 x[8]) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m512i codes[2];
+  TB_UNROLL for (int h = 0; h < 2; h++) {
+    const v16 *v = x + 4 * h;
+    __m512i a = _mm512_packs_epi32(_mm512_cvtps_epi32(v[0].a), _mm512_cvtps_epi32(v[1].a));
+    __m512i b = _mm512_packs_epi32(_mm512_cvtps_epi32(v[2].a), _mm512_cvtps_epi32(v[3].a));
+    codes[h] = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(a, b));
+    _mm512_storeu_si512(q + 64 * h, codes[h]);
+  }
+  _mm_storeu_si128((__m128i *)(void *)s, v16_sums8(codes[0], codes[1]));
+}
+
 TB_INLINE v16 v16_add(v16 x, v16 y) { return v16_of(_mm512_add_ps(x.a, y.a)); }
 TB_INLINE v16 v16_sub(v16 x, v16 y) { return v16_of(_mm512_sub_ps(x.a, y.a)); }
 TB_INLINE v16 v16_mul(v16 x, v16 y) { return v16_of(_mm512_mul_ps(x.a, y.a)); }
@@ -95,6 +119,15 @@ TB_INLINE float v16_hsum(v16 x) {
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_permute_ps(q, 0x4e)));
 }
 TB_INLINE float v16_hmax(v16 x) { return _mm512_reduce_max_ps(x.a); }
+TB_INLINE void v16_hmax4(float *m, v16 w, v16 x, v16 y, v16 z) { /* as v16_hsum4 */
+  __m512 wx = _mm512_max_ps(_mm512_shuffle_f32x4(w.a, x.a, 0x44), _mm512_shuffle_f32x4(w.a, x.a, 0xee));
+  __m512 yz = _mm512_max_ps(_mm512_shuffle_f32x4(y.a, z.a, 0x44), _mm512_shuffle_f32x4(y.a, z.a, 0xee));
+  __m512 q = _mm512_max_ps(_mm512_shuffle_f32x4(wx, yz, 0x88), _mm512_shuffle_f32x4(wx, yz, 0xdd));
+  q = _mm512_max_ps(q, _mm512_permute_ps(q, 0xb1));
+  q = _mm512_max_ps(q, _mm512_permute_ps(q, 0x4e));
+  const __m512i firsts = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
+  _mm_storeu_ps(m, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, q)));
+}
 TB_INLINE unsigned v16_equal_bits(v16 x, float y) { return _mm512_cmp_ps_mask(x.a, _mm512_set1_ps(y), _CMP_EQ_OQ); }
 
 TB_INLINE v16 v16_rotate_pairs(v16 x, const float *cos8, const float *sin8) {

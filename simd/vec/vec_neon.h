@@ -93,6 +93,18 @@ TB_INLINE int8x16_t v16_bytes(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d
 TB_INLINE void v16_store_i8(void *p, v16 x) {
   vst1q_s8(p, v16_bytes(vcvtnq_s32_f32(x.a), vcvtnq_s32_f32(x.b), vcvtnq_s32_f32(x.c), vcvtnq_s32_f32(x.d)));
 }
+TB_INLINE void v16_store_i8x8(int8_t *q, int16_t *s, const v16 x[8]) {
+  int16x8_t sum[8];
+  TB_UNROLL for (int i = 0; i < 8; i++) {
+    int8x16_t codes = v16_bytes(vcvtnq_s32_f32(x[i].a), vcvtnq_s32_f32(x[i].b), vcvtnq_s32_f32(x[i].c),
+                                vcvtnq_s32_f32(x[i].d));
+    vst1q_s8(q + 16 * i, codes);
+    sum[i] = vpaddlq_s8(codes);
+  }
+  int16x8_t a = vpaddq_s16(vpaddq_s16(sum[0], sum[1]), vpaddq_s16(sum[2], sum[3]));
+  int16x8_t b = vpaddq_s16(vpaddq_s16(sum[4], sum[5]), vpaddq_s16(sum[6], sum[7]));
+  vst1q_s16(s, vpaddq_s16(a, b));
+}
 TB_INLINE int8x16_t v16_codes4(v16 x) {
   int8x16_t c = v16_bytes(vcvtq_s32_f32(x.a), vcvtq_s32_f32(x.b), vcvtq_s32_f32(x.c), vcvtq_s32_f32(x.d));
   return vminq_s8(c, vdupq_n_s8(15));
@@ -138,6 +150,11 @@ TB_INLINE float v16_hsum(v16 x) {
   return vgetq_lane_f32(vpaddq_f32(q, q), 0);
 }
 TB_INLINE float v16_hmax(v16 x) { return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.a, x.b), vmaxq_f32(x.c, x.d))); }
+TB_INLINE float32x4_t v16_most(v16 x) { return vmaxq_f32(vmaxq_f32(x.a, x.c), vmaxq_f32(x.b, x.d)); }
+TB_INLINE void v16_hmax4(float *m, v16 w, v16 x, v16 y, v16 z) {
+  float32x4_t wx = vpmaxq_f32(v16_most(w), v16_most(x)), yz = vpmaxq_f32(v16_most(y), v16_most(z));
+  vst1q_f32(m, vpmaxq_f32(wx, yz));
+}
 TB_INLINE unsigned v16_equal_bits4(float32x4_t x, float y) {
   const uint32_t bit[4] = {1, 2, 4, 8};
   return vaddvq_u32(vandq_u32(vceqq_f32(x, vdupq_n_f32(y)), vld1q_u32(bit)));
