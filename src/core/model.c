@@ -30,10 +30,9 @@ static enum tb_status find_arch(struct tb_model *m, struct tb_error *err) {
                  (int)(arch.len < 60 ? arch.len : 60), arch.ptr, tb_arch_list());
 }
 
-static enum tb_status load(struct tb_model *m, const char *path, struct tb_error *err) {
+static enum tb_status load(struct tb_model *m, struct tb_error *err) {
   enum tb_status status;
-  if ((status = tb_gguf_open(&m->gguf, path, &m->alloc, err)) || (status = find_arch(m, err)) ||
-      (status = copy_str(m, "general.name", &m->name, err)) ||
+  if ((status = find_arch(m, err)) || (status = copy_str(m, "general.name", &m->name, err)) ||
       (status = copy_str(m, "tokenizer.chat_template", &m->chat_template, err)) ||
       (status = tb_tokenizer_create(&m->tokenizer, m->gguf, &m->alloc, err)))
     return status;
@@ -49,7 +48,9 @@ enum tb_status tb_model_open(struct tb_model **out, const char *path, const stru
   m->alloc = *a;
   enum tb_status status = choose_kernels(m, options ? options->isa : NULL, err);
   if (status) goto fail;
-  status = load(m, path, err);
+  status = tb_gguf_open(&m->gguf, path, &m->alloc, err); /* names the file in its errors */
+  if (status) goto fail;
+  status = load(m, err);
   if (status) {
     tb_fail_prefix(err, status, path);
     goto fail;

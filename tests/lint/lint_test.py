@@ -73,7 +73,7 @@ class Sources(unittest.TestCase):
         self.refused("src/core/a.c", b"// \xff\n", "not UTF-8")
         self.refused("src/core/a.c", "/* TO" "DO */\n", "unfinished")
         self.refused("README.md", "see /ho" "me/someone/x\n", "path of one machine")
-        self.refused("src/core/a.c", "//" + "x" * 150 + "\n", "columns")
+        self.refused("src/core/a.c", "//" + "x" * 160 + "\n", "columns")
         self.accepted("README.md", "x" * 300 + "\n")
 
     def test_sizes(self):

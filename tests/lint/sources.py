@@ -15,8 +15,8 @@ LAYERS = [
     (r"src/include/", []),
     (r"src/base/", [r"base/", r"thimble\.h"]),
     (r"src/io/", [r"io/", r"base/", r"simd/(formats|half)\.(h|def)", r"thimble\.h"]),
-    (r"src/core/", [r"core/", r"models/arch\.h", r"cache/cache\.h", KERNEL_TABLE, r"simd/formats\.def", r"io/",
-                    r"base/", r"thimble\.h"]),
+    (r"src/core/", [r"core/", r"models/arch\.h", r"cache/(cache|plan/plan_file)\.h", KERNEL_TABLE, r"simd/formats\.def",
+                    r"io/", r"base/", r"thimble\.h"]),
     (r"src/cli/", [r"cli/", r"thimble\.h"]),
     (r"cache/", [r"cache/", KERNEL_TABLE, r"io/", r"base/", r"thimble\.h"]),
     (r"models/", [r"models/", r"core/(ops|model)\.h", r"cache/cache\.h", r"base/", r"thimble\.h"]),
@@ -46,7 +46,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.$}])/(work|farm|root|home|mnt|Users)/[\w.]+"
 TEXT = re.compile(r"(\.(c|h|def|cmake|py|sh|md|json|yml|kt|java)|CMakeLists\.txt|\.ci/run|(^|/)thimble)$")
 CODE = re.compile(r"\.(c|h|def|py|sh|cmake)$|CMakeLists\.txt$|\.ci/run$|^thimble$")
 MAX_LINES = 700
-MAX_COLUMNS = 150  # the house writes 120; beyond this it is no slip
+MAX_COLUMNS = 160  # the house writes 120; beyond this it is no slip
 
 
 def list_files(root):

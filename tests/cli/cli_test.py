@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""The program from outside: answers of the bundled model, the same text for every number of threads, and one line with
+a failing status for whatever a user can get wrong. usage: cli_test.py SOURCE_FOLDER COMMAND... (the program, perhaps
+after an emulator). TB_ISA in the environment holds for every start."""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT, COMMAND = sys.argv[1], sys.argv[2:]
+MODEL = os.path.join(ROOT, "models/tiny/tiny-chat.gguf")
+VERBS = ("run", "bench", "eval", "tokenize", "inspect", "synth")
+# Emulated starts take seconds each: fewer tokens, the same cases.
+TOKENS = "8" if os.environ.get("QEMU_CPU") else "24"
+
+
+def chat(question):
+    return f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Program(unittest.TestCase):
+    def start(self, *arguments, stdin=b"", environment=None):
+        return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, timeout=600, check=False,
+                              env={**os.environ, **(environment or {})})
+
+    def answer(self, *arguments, **keywords):
+        """What a start that must succeed prints."""
+        done = self.start(*arguments, **keywords)
+        self.assertEqual(done.returncode, 0, (arguments, done.stderr))
+        return done.stdout
+
+    def refused(self, *arguments, word="", **keywords):
+        """Fails with one line on standard error, nothing on standard output, and not by a signal."""
+        done = self.start(*arguments, **keywords)
+        lines = done.stderr.decode().splitlines()
+        self.assertIn(done.returncode, (1, 2), (arguments, done.stderr))
+        self.assertEqual(len(lines), 1, (arguments, lines))
+        self.assertTrue(lines[0].startswith("thimble"), lines)
+        self.assertIn(word, lines[0])
+        self.assertEqual(done.stdout, b"")
+
+
+class Answers(Program):
+    """Greedy answers that the model knows well: right on every tier, though its rounding differs."""
+
+    def say(self, prompt, *arguments):
+        text = self.answer("run", "-q", "--temp", "0", "-n", "24", "-p", prompt, "--no-escape", *arguments)
+        return text.decode().strip()
+
+    def test_facts(self):
+        self.assertEqual(self.say(chat("What is the capital of France?")), "The capital of France is Paris.")
+
+    def test_recall(self):
+        lines = ["round-mirror: 69073", "broken-whistle: 25851", "lucky-candle: 83449", "hungry-button: 81286"]
+        told = chat("Remember these lines.\n" + "\n".join("line " + line for line in lines)) + "Okay.<|im_end|>\n"
+        for line in lines:
+            key, value = line.split(": ")
+            self.assertEqual(self.say(told + chat(f"What is in line {key}?")), f"Line {key} has {value}.")
+
+    def test_cache_types(self):
+        for cache in ("f32", "q8_0"):
+            answer = self.say(chat("What does a dog say?"), "-ctk", cache, "-ctv", cache)
+            self.assertEqual(answer, "A dog says woof.")
+
+
+class SameText(Program):
+    def text(self, *arguments):
+        return self.answer("run", "-q", "-n", TOKENS, "-p", "Once upon a time, there was a fox who", *arguments)
+
+    def test_threads_and_repetition(self):
+        for sampling in (["--temp", "0"], ["--temp", "0.9", "-s", "11"]):
+            first = self.text("-t", "1", *sampling)
+            self.assertGreater(len(first), 10)
+            for threads in ("1", "2", "3"):
+                self.assertEqual(self.text("-t", threads, *sampling), first, (threads, sampling))
+
+    def test_seeds_differ(self):
+        self.assertNotEqual(self.text("--temp", "1.5", "-s", "1"), self.text("--temp", "1.5", "-s", "2"))
+
+    def test_logits(self):
+        with tempfile.TemporaryDirectory() as folder:
+            files = []
+            for threads in ("1", "2"):
+                files.append(os.path.join(folder, threads))
+                self.answer("run", "-q", "-t", threads, "-p", "The fox went", "--logits", files[-1], "--all-logits")
+            first, second = (open_read(f) for f in files)
+        self.assertEqual(first, second)
+        self.assertGreater(len(first), 4 * 2048)
+        self.assertEqual(len(first) % (4 * 2048), 0)
+
+    def test_prompt_sources_agree(self):
+        prompt = "Tom and Mia played"
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(prompt.encode())
+            f.flush()
+            texts = {self.answer("run", "-q", "--temp", "0", "-n", "8", *source, stdin=stdin)
+                     for source, stdin in ((["-p", prompt], b""), (["-f", f.name], b""), ([], prompt.encode()))}
+        self.assertEqual(len(texts), 1)
+
+
+class Mistakes(Program):
+    def test_verbs_and_options(self):
+        self.refused("nonsense", word="nonsense")
+        for verb in VERBS:
+            self.refused(verb, "--no-such-option", word="--no-such-option")
+        self.refused("run", "-p", "a", "-n", word="-n")
+        for option, value in (("-n", "x"), ("-n", "5x"), ("-n", "-7"), ("-n", "99999999999999999999"), ("-t", "0"),
+                              ("-t", "1e9"), ("-c", "-1"), ("--temp", "nan"), ("--temp", "-1"), ("--top-p", "2"),
+                              ("-b", "0")):
+            self.refused("run", "-p", "a", option, value, word=option)
+        self.refused("run", "-p", "a", "-ctk", "q99", word="q99")
+
+    def test_files(self):
+        with tempfile.TemporaryDirectory() as folder:
+            missing, cut, text, empty = (os.path.join(folder, name + ".gguf") for name in ("missing", "cut", "text", "empty"))
+            for source, path, size in ((MODEL, cut, 100_000), (__file__, text, 1000), (MODEL, empty, 0)):
+                with open(path, "wb") as f:
+                    f.write(open_read(source)[:size])
+            for verb in (["run", "-p", "a"], ["bench"], ["tokenize"]):
+                self.refused(*verb, "-m", missing, word="missing.gguf: ")
+                self.refused(*verb, "-m", cut, word="cut.gguf: ")
+                self.refused(*verb, "-m", text, word="not a GGUF file")
+                self.refused(*verb, "-m", folder)
+                self.refused(*verb, "-m", empty, word="empty.gguf: ")
+            self.refused("inspect", missing, word="missing.gguf")
+            self.refused("run", "-f", missing, word="missing.gguf")
+            self.refused("run", "-p", "a", "--logits", os.path.join(folder, "no/such/folder"), "-q")
+
+    def test_errors_name_a_file_once(self):
+        line = self.start("run", "-m", "/no/such/file", "-p", "a").stderr.decode()
+        self.assertEqual(line.count("/no/such/file"), 1, line)
+
+    def test_empty_prompts(self):
+        self.refused("run", "--no-bos", "-p", "", word="empty")
+        self.refused("run", "--no-bos", stdin=b"", word="empty")
+
+    def test_tiers(self):
+        self.refused("run", "-p", "a", environment={"TB_ISA": "mmx"}, word="mmx")
+        text = self.start("run", "-p", "a", "-n", "1", environment={"TB_ISA": "ref"}).stderr.decode()
+        self.assertIn(" ref,", text)
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
+    def test_full_disk(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([*COMMAND, "run", "-q", "-n", "4", "-p", "a"], stdin=subprocess.DEVNULL, stdout=full,
+                                  stderr=subprocess.PIPE, timeout=600, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+
+
+class Context(Program):
+    def test_full_context_is_explained(self):
+        done = self.start("run", "-q", "--temp", "0", "-c", "32", "-n", "100", "--ignore-eos", "-p", "Once upon a time")
+        self.assertIn(b"-c", done.stderr)
+        self.assertIn(b"full", done.stderr)
+        self.assertGreater(len(done.stdout), 20)
+
+    def test_prompt_that_does_not_fit(self):
+        done = self.start("run", "-q", "-c", "16", "-p", "word " * 200)
+        self.assertIn(done.returncode, (1, 2))
+        self.assertEqual(len(done.stderr.decode().splitlines()), 1, done.stderr)
+
+
+class OtherVerbs(Program):
+    def test_help_and_version(self):
+        self.assertIn(b"usage", self.answer("--help"))
+        self.assertRegex(self.answer("--version"), rb"^thimble \d+\.\d+")
+        for verb in VERBS:
+            self.assertIn(b"usage", self.answer(verb, "--help"))
+        self.assertEqual(self.start().returncode, 2)
+
+    def test_inspect(self):
+        text = self.answer("inspect", MODEL).decode()
+        for word in ("llama", "token_embd.weight", "q8_0", "smollm"):
+            self.assertIn(word, text)
+
+    def test_tokenize(self):
+        ids = self.answer("tokenize", "--ids", "-m", MODEL, stdin="Hello 12 caf\u00e9\n".encode()).split()
+        self.assertTrue(ids)
+        self.assertTrue(all(0 <= int(i) < 2048 for i in ids), ids)
+
+    def test_synthetic_model(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "synthetic.gguf")
+            self.answer("synth", "--shape", "tiny-llama", "--type", "q4_0", "-o", path)
+            self.assertIn(b"q4_0", self.answer("inspect", path))
+            self.answer("run", "-q", "-m", path, "-n", "4", "-p", "a")
+
+
+def open_read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
