@@ -51,13 +51,48 @@ void tb_tokenizer_free(struct tb_tokenizer *t) {
 
 static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
+/* Where special tokens may be: the run that position `at` is in. */
+struct trust {
+  const struct tb_text_run *runs;
+  size_t n_runs, end; /* end of runs[0] in the text */
+};
+
+static void trust_seek(struct trust *tr, size_t at) {
+  while (tr->n_runs > 1 && at >= tr->end) {
+    tr->runs++;
+    tr->n_runs--;
+    tr->end += tr->runs->length;
+  }
+}
+
+/* User-defined tokens are words of the vocabulary, but some files give the marks of a chat this type, too. */
+static bool is_mark(const struct tb_tokenizer *t, tb_token id) {
+  static const char *const openings[] = {"<|", "<\xef\xbd\x9c"};
+  for (size_t i = 0; id >= 0 && i < sizeof openings / sizeof *openings; i++) {
+    size_t n = strlen(openings[i]);
+    if (t->text[id].len > n && memcmp(t->text[id].ptr, openings[i], n) == 0) return true;
+  }
+  return false;
+}
+
+/* The special token at text[i], or -1: a control token of the trusted run around it, or a user-defined one. */
+static tb_token special_at(const struct tb_tokenizer *t, const char *text, size_t i, size_t len, const struct trust *tr) {
+  bool trusted = tr->runs->trusted;
+  tb_token word = tb_specials_at(t, text + i, len - i, false);
+  if (is_mark(t, word) && (!trusted || t->text[word].len > tr->end - i)) word = -1;
+  tb_token control = trusted ? tb_specials_at(t, text + i, tr->end - i, true) : -1;
+  return control >= 0 && (word < 0 || t->text[control].len >= t->text[word].len) ? control : word;
+}
+
 /* Walks over text and special tokens in turn. */
-static enum tb_status encode(struct tb_encoder *e, const char *text, size_t len, bool control) {
+static enum tb_status encode(struct tb_encoder *e, const char *text, size_t len, struct trust *tr, bool control) {
   const struct tb_tokenizer *t = e->t;
   size_t from = 0;
   bool after_special = true; /* SentencePiece: the blank in front of a text */
   for (size_t i = 0; i <= len;) {
-    tb_token id = i < len ? tb_specials_at(t, text + i, len - i, control) : -1;
+    tb_token id = -1;
+    if (i < len && tr) trust_seek(tr, i);
+    if (i < len) id = tr ? special_at(t, text, i, len, tr) : tb_specials_at(t, text + i, len - i, control);
     if (id < 0 && i < len) {
       i++;
       continue;
@@ -79,6 +114,17 @@ static enum tb_status encode(struct tb_encoder *e, const char *text, size_t len,
   return TB_OK;
 }
 
+static enum tb_status finish(struct tb_encoder *e, size_t before, enum tb_status s) {
+  const struct tb_tokenizer *t = e->t;
+  if (s != TB_OK) e->ids->n = before;
+  tb_pretok_stop(&e->walk);
+  tb_free(t->a, e->merger.sym);
+  tb_free(t->a, e->merger.heap);
+  tb_free(t->a, e->cls);
+  tb_free(t->a, e->text);
+  return s == TB_E_NOMEM ? tb_fail(e->err, s, "tokenizer: out of memory") : s;
+}
+
 enum tb_status tb_tokenizer_encode(const struct tb_tokenizer *t, const char *text, size_t len, unsigned flags,
                                    struct tb_tokens *ids, struct tb_error *err) {
   struct tb_encoder e = {.t = t, .ids = ids, .err = err, .merger = {.a = t->a, .len = t->len}};
@@ -86,15 +132,18 @@ enum tb_status tb_tokenizer_encode(const struct tb_tokenizer *t, const char *tex
   bool add = flags & TB_TOKENIZE_SPECIAL_ADD;
   enum tb_status s = TB_OK;
   if (add && t->add_bos && t->bos >= 0 && !tb_encoder_push(&e, t->bos)) s = TB_E_NOMEM;
-  if (s == TB_OK) s = encode(&e, text, len, flags & TB_TOKENIZE_SPECIAL_PARSE);
+  if (s == TB_OK) s = encode(&e, text, len, NULL, flags & TB_TOKENIZE_SPECIAL_PARSE);
   if (s == TB_OK && add && t->add_eos && t->eos >= 0 && !tb_encoder_push(&e, t->eos)) s = TB_E_NOMEM;
-  if (s != TB_OK) ids->n = before;
-  tb_pretok_stop(&e.walk);
-  tb_free(t->a, e.merger.sym);
-  tb_free(t->a, e.merger.heap);
-  tb_free(t->a, e.cls);
-  tb_free(t->a, e.text);
-  return s == TB_E_NOMEM ? tb_fail(err, s, "tokenizer: out of memory") : s;
+  return finish(&e, before, s);
+}
+
+enum tb_status tb_tokenizer_encode_runs(const struct tb_tokenizer *t, const char *text, const struct tb_text_run *runs,
+                                        size_t n_runs, struct tb_tokens *ids, struct tb_error *err) {
+  struct tb_encoder e = {.t = t, .ids = ids, .err = err, .merger = {.a = t->a, .len = t->len}};
+  struct trust tr = {.runs = runs, .n_runs = n_runs, .end = n_runs ? runs[0].length : 0};
+  size_t before = ids->n, len = 0;
+  for (size_t i = 0; i < n_runs; i++) len += runs[i].length;
+  return finish(&e, before, encode(&e, text, len, n_runs ? &tr : NULL, false));
 }
 
 struct out {

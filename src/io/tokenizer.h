@@ -24,6 +24,18 @@ struct tb_tokens {
 enum tb_status tb_tokenizer_encode(const struct tb_tokenizer *t, const char *text, size_t len, unsigned flags,
                                    struct tb_tokens *ids, struct tb_error *err);
 
+/* A piece of text with one provenance: trusted text may spell special tokens. */
+struct tb_text_run {
+  size_t length;
+  bool trusted;
+};
+
+/* As tb_tokenizer_encode of the runs' joined text, nothing added, except that a control token counts only where all of it
+ * is trusted, and an untrusted text never becomes a user-defined token that is spelled like one (<|…, <｜…). Text
+ * between special tokens is tokenised as one, across the runs: ids do not depend on where trust changes. */
+enum tb_status tb_tokenizer_encode_runs(const struct tb_tokenizer *t, const char *text, const struct tb_text_run *runs,
+                                        size_t n_runs, struct tb_tokens *ids, struct tb_error *err);
+
 /* As tb_token_text of thimble.h. An id outside the vocabulary gives nothing. */
 size_t tb_tokenizer_piece(const struct tb_tokenizer *t, tb_token id, bool special, char *buf, size_t cap);
 
