@@ -1,3 +1,0 @@
-#include "simd/vec/vec_neon.h"
-
-#include "tests/kernels/exp_v16.h"
