@@ -7,7 +7,10 @@
 #include <string.h>
 #include "cache/policy/blocks.h"
 
-enum { SPLIT_BLOCKS = 4 }; /* blocks of a split: 640 tokens, some microseconds of work */
+enum {
+  SPLIT_BLOCKS = 4,         /* blocks of a split: 640 tokens, some microseconds of work */
+  SERIAL_PRODUCTS = 1 << 17 /* fewer products of q and k than this take less time than waking a thread */
+};
 
 struct decode {
   struct tb_plain *p;
@@ -135,7 +138,11 @@ void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, 
   const uint32_t sinks = p->k.sinks > p->v.sinks ? p->k.sinks : p->v.sinks;
   j.first_split = tb_block_of(j.first, sinks) / SPLIT_BLOCKS;
   j.n_splits = tb_block_of(pos, sinks) / SPLIT_BLOCKS + 1 - j.first_split;
-  tb_parallel_for(w->team, (size_t)j.n_splits * s->n_kv, split_task, &j);
+  const size_t tasks = (size_t)j.n_splits * s->n_kv;
+  if ((size_t)(pos + 1 - j.first) * n < SERIAL_PRODUCTS)
+    for (size_t i = 0; i < tasks; i++) split_task(&j, i, 0);
+  else
+    tb_parallel_for(w->team, tasks, split_task, &j);
   if (j.n_splits == 1)
     for (uint32_t h = 0; h < s->n_head; h++) merge_task(&j, h, 0);
   else

@@ -6,7 +6,7 @@
  * Contract BOUND, for finite input:
  *   silu_mul  |y - exact| ≤ 2^-21 · |exact| + 2^-120 · |up| + 2^-149
  *   gelu_mul  |y - exact| ≤ 2^-21 · |gate·up| + 2^-149 · (1 + |up|)
- * silu: with e = exp(-gate) the relative error is at most 2^-23 · e/(1+e) from exp (1 ulp, simd/vec/vec_math.h) and three
+ * silu: with e = exp(-gate) the relative error is at most 2^-23 · e/(1+e) from exp (simd/vec/vec_math.h) and three
  * roundings of 2^-24, 5 · 2^-24 in all; where exp overflows, |exact| < 2^-121·|up|. gelu: the exponent 2u carries four
  * roundings, which move the sigmoid by at most max |t|·σ(t)·σ(-t) · 4·2^-24 < 2^-24, and 5 · 2^-24 as above.
  * The tiers of one build give the same bits, and so do builds of one SLEEF version. */

@@ -38,10 +38,12 @@ static void pack_columns(int8_t *packed, const int8_t *const q[COLS], size_t gro
 #define COLUMN(c, j)                                                                                                   \
   low##c = vdotq_laneq_s32(low##c, w0, x##c, j);                                                                       \
   high##c = vdotq_laneq_s32(high##c, w1, x##c, j);
+/* Says that the sums changed in place: without it gcc moves them from register to register between the steps. */
+#define KEEP __asm__("" : "+w"(low0), "+w"(low1), "+w"(low2), "+w"(low3), "+w"(high0), "+w"(high1), "+w"(high2), "+w"(high3));
 #define FOUR(j)                                                                                                        \
   w0 = vld1q_s8(w + 32 * (j));                                                                                         \
   w1 = vld1q_s8(w + 32 * (j) + 16);                                                                                    \
-  COLUMN(0, j) COLUMN(1, j) COLUMN(2, j) COLUMN(3, j)
+  COLUMN(0, j) COLUMN(1, j) COLUMN(2, j) COLUMN(3, j) KEEP
 #define LOAD(c) x##c = vld1q_s8(x + 16 * (c));
 #define SIXTEEN                                                                                                        \
   EACH_COLUMN(LOAD)                                                                                                    \
@@ -49,10 +51,10 @@ static void pack_columns(int8_t *packed, const int8_t *const q[COLS], size_t gro
   w += 128;                                                                                                            \
   x += 64;
 
-#define CLEAR(c) low##c = high##c = vdupq_n_s32(0);
+#define CLEAR(c) low##c = high##c = TB_BIAS;
 #define SCALE(c)                                                                                                       \
-  sum_low##c = vfmaq_f32(sum_low##c, vcvtq_f32_s32(low##c), vmulq_laneq_f32(s0, d, c));                                \
-  sum_high##c = vfmaq_f32(sum_high##c, vcvtq_f32_s32(high##c), vmulq_laneq_f32(s1, d, c));
+  sum_low##c = vfmaq_f32(sum_low##c, tb_unbias(low##c), vmulq_laneq_f32(s0, d, c));                                \
+  sum_high##c = vfmaq_f32(sum_high##c, tb_unbias(high##c), vmulq_laneq_f32(s1, d, c));
 #define SCALE_ALL                                                                                                      \
   s0 = vld1q_f32(scales);                                                                                              \
   s1 = vld1q_f32(scales + 4);                                                                                          \

@@ -27,21 +27,24 @@ static void pack_columns(int8_t *packed, const int8_t *const q[COLS], size_t gro
 
 /* r: pair of rows, 0-3. acc##r##0 and acc##r##1: columns 0-1 and 2-3. */
 #define EACH_PAIR(DO) DO(0) DO(1) DO(2) DO(3)
-#define CLEAR(r) acc##r##0 = acc##r##1 = vdupq_n_s32(0);
+#define CLEAR(r) acc##r##0 = acc##r##1 = TB_BIAS;
 #define MULTIPLY(r)                                                                                                    \
   w0 = vld1q_s8(w + 16 * (r));                                                                                         \
   acc##r##0 = vmmlaq_s32(acc##r##0, w0, x0);                                                                           \
   acc##r##1 = vmmlaq_s32(acc##r##1, w0, x1);
+/* Says that the sums changed in place: without it gcc moves them from register to register between the steps. */
+#define KEEP                                                                                                           \
+  __asm__("" : "+w"(acc00), "+w"(acc01), "+w"(acc10), "+w"(acc11), "+w"(acc20), "+w"(acc21), "+w"(acc30), "+w"(acc31));
 #define EIGHT                                                                                                          \
   x0 = vld1q_s8(x);                                                                                                    \
   x1 = vld1q_s8(x + 16);                                                                                               \
-  EACH_PAIR(MULTIPLY)                                                                                                  \
+  EACH_PAIR(MULTIPLY) KEEP                                                                                             \
   w += 64;                                                                                                             \
   x += 32;
 #define SCALE(r)                                                                                                       \
   s = vld1q_f32(scales + 4 * (r));                                                                                     \
-  sum##r##0 = vfmaq_f32(sum##r##0, vcvtq_f32_s32(acc##r##0), vmulq_f32(s, d0));                                        \
-  sum##r##1 = vfmaq_f32(sum##r##1, vcvtq_f32_s32(acc##r##1), vmulq_f32(s, d1));
+  sum##r##0 = vfmaq_f32(sum##r##0, tb_unbias(acc##r##0), vmulq_f32(s, d0));                                        \
+  sum##r##1 = vfmaq_f32(sum##r##1, tb_unbias(acc##r##1), vmulq_f32(s, d1));
 #define MINIMUM(r)                                                                                                     \
   s = vld1q_f32(minima + 4 * (r));                                                                                     \
   sum##r##0 = vfmaq_f32(sum##r##0, s, d0);                                                                             \

@@ -34,7 +34,7 @@ TB_INLINE void load_codes(int8x16_t x[8], const int8_t *q) {
 struct span {
   int8x16_t x[8];
   float32x4_t d;
-  int32x4_t s;
+  int32x4_t bias; /* TB_BIAS - offset · s: what turns sums of codes into sums of signed codes, ready for tb_unbias() */
   float32x4_t ds; /* d · s, the factor of a minimum */
 };
 
@@ -45,11 +45,12 @@ struct tail {
   int16_t s[8];
 };
 
-TB_INLINE void load_span(struct span *v, const int8_t *q, const float *d, const int16_t *s) {
+TB_INLINE void load_span(struct span *v, const int8_t *q, const float *d, const int16_t *s, int offset) {
+  const int32x4_t sums = vpaddlq_s16(vld1q_s16(s));
   load_codes(v->x, q);
   v->d = vld1q_f32(d);
-  v->s = vpaddlq_s16(vld1q_s16(s));
-  v->ds = vmulq_f32(v->d, vcvtq_f32_s32(v->s));
+  v->bias = vmlsq_n_s32(TB_BIAS, sums, offset);
+  v->ds = vmulq_f32(v->d, vcvtq_f32_s32(sums));
 }
 
 /* The blocks b (four) times the span, added to acc; one of these per format. */
@@ -70,13 +71,13 @@ TB_INLINE float32x4_t tail_step(float32x4_t acc, const uint8_t *b, size_t bytes,
 }
 
 TB_INLINE void block_rows(float *y, const uint8_t *w, size_t row_bytes, const struct tb_acts *x, const struct tail *tail,
-                          size_t block_bytes, block_step *step, int n) {
+                          size_t block_bytes, int offset, block_step *step, int n) {
   float32x4_t acc0 = vdupq_n_f32(0), acc1 = acc0, acc2 = acc0, acc3 = acc0;
   const uint8_t *w0 = w, *w1 = w + row_bytes, *w2 = w1 + row_bytes, *w3 = w2 + row_bytes;
   const size_t spans = x->k / 128, rest = x->k % 128 / 32 * block_bytes;
   struct span v;
   for (size_t i = 0; i < spans; i++) {
-    load_span(&v, x->q + 128 * i, x->d + 4 * i, x->s + 8 * i);
+    load_span(&v, x->q + 128 * i, x->d + 4 * i, x->s + 8 * i, offset);
 #define STEP(r)                                                                                                        \
   __builtin_prefetch(w##r + AHEAD);                                                                                    \
   acc##r = step(acc##r, w##r, &v);                                                                                     \
@@ -85,7 +86,7 @@ TB_INLINE void block_rows(float *y, const uint8_t *w, size_t row_bytes, const st
 #undef STEP
   }
   if (rest) {
-    load_span(&v, tail->q, tail->d, tail->s);
+    load_span(&v, tail->q, tail->d, tail->s, offset);
 #define TAIL(r) acc##r = tail_step(acc##r, w##r, rest, &v, step);
     EACH_ROW(n, TAIL);
 #undef TAIL
@@ -101,9 +102,11 @@ TB_INLINE void block_rows(float *y, const uint8_t *w, size_t row_bytes, const st
     load_tail(&tail, x);                                                                                               \
     size_t r = 0;                                                                                                      \
     for (; r + 4 <= rows; r += 4)                                                                                      \
-      block_rows(y + r, (const uint8_t *)w + r * row_bytes, row_bytes, x, &tail, bytes, step_##format, 4);             \
+      block_rows(y + r, (const uint8_t *)w + r * row_bytes, row_bytes, x, &tail, bytes, TB_OFFSET_##format,            \
+                 step_##format, 4);                                                                                    \
     for (; r < rows; r++)                                                                                              \
-      block_rows(y + r, (const uint8_t *)w + r * row_bytes, row_bytes, x, &tail, bytes, step_##format, 1);             \
+      block_rows(y + r, (const uint8_t *)w + r * row_bytes, row_bytes, x, &tail, bytes, TB_OFFSET_##format,            \
+                 step_##format, 1);                                                                                    \
   }
 
 /* value = d·(code - offset) */
@@ -112,8 +115,8 @@ TB_INLINE void block_rows(float *y, const uint8_t *w, size_t row_bytes, const st
     int8x16_t w[8];                                                                                                    \
     tb_codes_##format(w, b);                                                                                           \
     int32x4_t dots = tb_dots32(w, v->x, TB_FIT_##format);                                                              \
-    if (TB_OFFSET_##format) dots = vmlsq_n_s32(dots, v->s, TB_OFFSET_##format);                                        \
-    return vfmaq_f32(acc, vcvtq_f32_s32(dots), vmulq_f32(tb_halves_apart(b, bytes), v->d));                            \
+    float32x4_t sums = TB_OFFSET_##format ? tb_unbias(vaddq_s32(dots, v->bias)) : vcvtq_f32_s32(dots);                 \
+    return vfmaq_f32(acc, sums, vmulq_f32(tb_halves_apart(b, bytes), v->d));                                           \
   }                                                                                                                    \
   BLOCK_GEMV(format, bytes)
 
@@ -216,21 +219,37 @@ TB_INLINE void super_rows(float *y, const uint8_t *w, size_t row_bytes, const st
     return vfmaq_f32(t, vcvtq_f32_s32(dots), v->d[half]);                                                              \
   }
 
-/* Sixteen groups of 16, 8-bit scales. Two scaled groups together stay below 2^24: at most 2 · 16 · 32 · 127 · 128. */
+/* Sixteen groups of 16, 8-bit scales. */
+TB_INLINE int16x8_t scales_of_half(int8x16_t scales, int half) {
+  return half ? vmovl_high_s8(scales) : vmovl_s8(vget_low_s8(scales));
+}
+
+/* Codes of two or three bits: a dot product, its offset taken off, fits 16 bits (16 · 4 · 127). */
 #define GROUPS_OF_16(format)                                                                                           \
   TB_INLINE float32x4_t half_##format(float32x4_t t, const uint8_t *b, int8x16_t scales, const int8x16_t x[8],         \
                                       const struct block256 *v, int half) {                                            \
     int8x16_t w[8];                                                                                                    \
     tb_codes_##format(w, b, half);                                                                                     \
-    int16x8_t sc = half ? vmovl_high_s8(scales) : vmovl_s8(vget_low_s8(scales));                                       \
     int32x4_t low = tb_dots16(w, x, TB_FIT_##format), high = tb_dots16(w + 4, x + 4, TB_FIT_##format);                 \
-    if (TB_OFFSET_##format) {                                                                                          \
-      low = vmlsq_n_s32(low, wide(v->s16[half], 0), TB_OFFSET_##format);                                               \
-      high = vmlsq_n_s32(high, wide(v->s16[half], 1), TB_OFFSET_##format);                                             \
-    }                                                                                                                  \
-    low = vpaddq_s32(vmulq_s32(low, wide(sc, 0)), vmulq_s32(high, wide(sc, 1)));                                       \
+    int16x8_t dots = vuzp1q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high));                              \
+    if (TB_OFFSET_##format == 4) dots = vsubq_s16(dots, vshlq_n_s16(v->s16[half], 2));                                 \
+    int16x8_t sc = scales_of_half(scales, half);                                                                       \
+    low = vpaddq_s32(vmull_s16(vget_low_s16(dots), vget_low_s16(sc)), vmull_high_s16(dots, sc));                       \
     return vfmaq_f32(t, vcvtq_f32_s32(low), v->d[half]);                                                               \
   }
+
+/* Six bits: two scaled groups together stay below 2^24, at most 2 · 16 · 32 · 127 · 128. */
+TB_INLINE float32x4_t half_q6_k(float32x4_t t, const uint8_t *b, int8x16_t scales, const int8x16_t x[8],
+                                const struct block256 *v, int half) {
+  int8x16_t w[8];
+  tb_codes_q6_k(w, b, half);
+  int32x4_t low = tb_dots16(w, x, TB_FIT_q6_k), high = tb_dots16(w + 4, x + 4, TB_FIT_q6_k);
+  low = vsubq_s32(low, vshll_n_s16(vget_low_s16(v->s16[half]), 5)); /* offset 32 */
+  high = vsubq_s32(high, vshll_high_n_s16(v->s16[half], 5));
+  int16x8_t sc = scales_of_half(scales, half);
+  low = vpaddq_s32(vmulq_s32(low, wide(sc, 0)), vmulq_s32(high, wide(sc, 1)));
+  return vfmaq_f32(t, vcvtq_f32_s32(low), v->d[half]);
+}
 
 /* No minima: value = (d·scale)·(code - offset), d at byte `at`. */
 #define END_SYMMETRIC(format, at)                                                                                      \
@@ -270,7 +289,6 @@ END_SYMMETRIC(iq4_xs, 0)
 SUPER_GEMV(iq4_xs, 136)
 
 TB_INLINE int8x16_t scales_q6_k(const uint8_t *b) { return vreinterpretq_s8_u8(vld1q_u8(b + 192)); }
-GROUPS_OF_16(q6_k)
 END_SYMMETRIC(q6_k, 208)
 SUPER_GEMV(q6_k, 210)
 

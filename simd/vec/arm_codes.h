@@ -116,15 +116,16 @@ TB_INLINE uint8x16_t tb_spread(uint32_t word, uint8_t at) {
 }
 #define TB_BIT_OF_LANE vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u))
 
-/* Signed: the nibble, less 16 where the fifth bit is clear (a mask shifted into the upper half of the byte). */
+/* Signed: the nibble, less 16 where the fifth bit is clear (a mask shifted into the upper half of the byte). `word` is
+ * the complement of the fifth bits. */
 TB_INLINE int8x16_t tb_fifth_signed(int8x16_t nibble, uint32_t word, uint8_t at) {
-  uint8x16_t clear = vceqzq_u8(vandq_u8(tb_spread(word, at), TB_BIT_OF_LANE));
+  uint8x16_t clear = vtstq_u8(tb_spread(word, at), TB_BIT_OF_LANE);
   return vreinterpretq_s8_u8(vsliq_n_u8(vreinterpretq_u8_s8(nibble), clear, 4));
 }
 
 TB_INLINE void tb_block_q5_0(int8x16_t *w, const uint8_t *b) {
   tb_nibbles(w, b + 6);
-  uint32_t high = tb_load_u32(b + 2);
+  uint32_t high = ~tb_load_u32(b + 2);
   w[0] = tb_fifth_signed(w[0], high, 0);
   w[1] = tb_fifth_signed(w[1], high, 2);
 }

@@ -11,6 +11,13 @@
 
 #define TB_INLINE static inline __attribute__((always_inline))
 
+/* Integer sums that start at TB_BIAS are, read as floats, 1.5 · 2^23 + the sum, exactly while |sum| < 2^22. One
+ * subtraction turns them into floats: on a Cortex-A76 scvtf holds one of the two vector pipes for two cycles. */
+#define TB_BIAS vdupq_n_s32(0x4b400000)
+TB_INLINE float32x4_t tb_unbias(int32x4_t sum) {
+  return vsubq_f32(vreinterpretq_f32_s32(sum), vreinterpretq_f32_s32(TB_BIAS));
+}
+
 #if defined(__ARM_FEATURE_DOTPROD)
 
 TB_INLINE int32x4_t tb_dot16(int8x16_t w, int8x16_t x) { return vdotq_s32(vdupq_n_s32(0), w, x); }

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 
 struct chat_args {
-  const char *model, *system, *file, *template_name, *think, *session, *type_k, *type_v;
+  const char *model, *system, *file, *template_name, *think, *session, *type_k, *type_v, *plan;
   int32_t n_predict, window, sinks;
   uint32_t threads, n_ctx, n_batch;
   struct tb_sampler_options sampler;

@@ -121,6 +121,7 @@ int cmd_chat(int argc, char **argv) {
       {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N", "tokens the penalty looks back on (64)"},
       {"-r", "--stop", CLI_LIST, &a.stops, 0, 0, "TEXT", "end an answer when this text comes (several may be given)"},
       {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
+      {NULL, "--kv-plan", CLI_STRING, &a.plan, 0, 0, "FILE", "cache types layer by layer, from a plan file"},
       {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N", "newest tokens kept in f16 beside packed types (128; -1: none)"},
       {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N", "first tokens kept in f16 beside packed types (5; -1: none)"},
       {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values (f16)"},

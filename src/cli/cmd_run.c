@@ -14,7 +14,7 @@ struct run_args {
   bool seed_given, no_escape, no_bos, ignore_eos, all_logits, quiet, help;
   const char *seed;
   struct cli_list stops;
-  const char *type_k, *type_v;
+  const char *type_k, *type_v, *plan;
 };
 
 static double now(void) {
@@ -179,7 +179,8 @@ static int run_model(const struct run_args *a, struct tb_model *model) {
   struct tb_context *ctx = NULL;
   struct tb_sampler *sampler = NULL;
   struct tb_error err;
-  size_t n_ids = 0;
+  size_t n_ids = 0, plan_length;
+  char *plan = NULL;
   int code;
   tb_token *ids = prompt_tokens(a, model, &n_ids, &code);
   if (!ids) return code;
@@ -188,7 +189,8 @@ static int run_model(const struct run_args *a, struct tb_model *model) {
     fprintf(stderr, "thimble run: the prompt is empty\n");
     goto end;
   }
-  struct tb_context_options options = {.n_ctx = a->n_ctx, .n_batch = a->n_batch, .n_threads = a->threads, .type_k = a->type_k,
+  if (a->plan && !(plan = cli_read_file("run", a->plan, &plan_length))) goto end;
+  struct tb_context_options options = {.kv_plan = plan, .n_ctx = a->n_ctx, .n_batch = a->n_batch, .n_threads = a->threads, .type_k = a->type_k,
                                        .type_v = a->type_v, .kv_window = a->window, .kv_sinks = a->sinks};
   if (tb_context_create(&ctx, model, &options, &err) != TB_OK || tb_sampler_create(&sampler, model, &a->sampler, &err) != TB_OK) {
     code = cli_report("run", &err);
@@ -206,6 +208,7 @@ static int run_model(const struct run_args *a, struct tb_model *model) {
 end:
   tb_sampler_free(sampler);
   tb_context_free(ctx);
+  free(plan);
   free(ids);
   return code;
 }
@@ -231,6 +234,7 @@ int cmd_run(int argc, char **argv) {
       {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N", "tokens the penalty looks back on (64)"},
       {"-r", "--stop", CLI_LIST, &a.stops, 0, 0, "TEXT", "stop when this text comes (several may be given)"},
       {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
+      {NULL, "--kv-plan", CLI_STRING, &a.plan, 0, 0, "FILE", "cache types layer by layer, from a plan file"},
       {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N", "newest tokens kept in f16 beside packed types (128; -1: none)"},
       {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N", "first tokens kept in f16 beside packed types (5; -1: none)"},
       {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values"},

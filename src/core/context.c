@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/rng.h"
 #include "base/sysinfo.h"
+#include "cache/plan/plan_file.h"
 #include "models/arch.h"
 
 enum {
@@ -33,6 +34,9 @@ static enum tb_status set_type(char out[TB_TYPE_NAME], const char *type, const c
 static enum tb_status make_plan(struct tb_context *c, const struct tb_context_options *o, struct tb_error *err) {
   struct tb_plan_layer line = {.window = o->kv_window < 0 ? 0 : o->kv_window > 0 ? (uint32_t)o->kv_window : WINDOW,
                                .sinks = o->kv_sinks < 0 ? 0 : o->kv_sinks > 0 ? (uint32_t)o->kv_sinks : SINKS};
+  if (o->kv_plan && (o->type_k || o->type_v))
+    return tb_fail(err, TB_E_ARG, "kv_plan: a plan and a cache type for all layers (type_k, type_v) exclude each other");
+  if (o->kv_plan) return tb_plan_parse(o->kv_plan, strlen(o->kv_plan), c->model->hp.n_layer, &line, c->plan, err);
   enum tb_status status = set_type(line.type_k, o->type_k, "type_k", err);
   if (!status) status = set_type(line.type_v, o->type_v, "type_v", err);
   if (status) return status;

@@ -3,7 +3,11 @@
  * for balance only. */
 #include "core/ops.h"
 
-enum { MAX_LINEARS = 3 };
+enum {
+  MAX_LINEARS = 3,
+  /* A product of one token that reads fewer bytes than this takes some microseconds: less than waking a thread. */
+  SERIAL_BYTES = 192 * 1024,
+};
 
 enum finish { FINISH_SET, FINISH_ADD, FINISH_SWIGLU };
 
@@ -101,6 +105,10 @@ static void run(struct job *j) {
     j->n_tasks += (j->linears[i].w->rows + j->rows_per_task - 1) / j->rows_per_task;
   }
   if (j->finish == FINISH_SWIGLU) j->n_linears = 1;
+  if (j->n == 1 && total * j->linears[0].w->row_bytes < SERIAL_BYTES) {
+    for (size_t i = 0; i < j->n_tasks; i++) linear_task(j, i, 0);
+    return;
+  }
   tb_parallel_for(j->p->team, j->n_tasks, linear_task, j);
 }
 

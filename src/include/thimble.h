@@ -117,6 +117,7 @@ struct tb_context_options {
   uint32_t n_threads;  /* 0: the performance cores */
   const char *type_k;  /* cache types, llama.cpp's names and ours; NULL: "f16" */
   const char *type_v;
+  const char *kv_plan; /* text of a plan file (cache/plan/plan_file.h) that says it layer by layer; NULL: none. Excludes type_k, type_v */
   int32_t kv_window;   /* newest tokens kept in f16 beside a type that packs blocks; 0: 128, -1: none */
   int32_t kv_sinks;    /* first tokens likewise; 0: 5, -1: none */
 };

@@ -63,7 +63,7 @@ static enum tb_status whole_run(const char *path, const struct tb_allocator *a, 
 
 static void fail_each(const char *path, bool for_ever) {
   struct tb_error err;
-  size_t total = 0;
+  size_t total = 0, survived = 0;
   for (size_t at = 0; at <= total; at++) {
     struct faulty f = {.fail_at = at, .for_ever = for_ever};
     const struct tb_allocator a = {take, give, &f};
@@ -73,12 +73,17 @@ static void fail_each(const char *path, bool for_ever) {
       if (s) fail_msg("without a fault: %s", err.text);
       total = f.count;
       assert_true(total > 20);
+    } else if (s == TB_OK) {
+      survived++;
     } else if (s != TB_E_NOMEM || !err.text[0]) {
       fail_msg("allocation %zu of %zu failed, status %d: %s", at, total, (int)s, err.text);
     }
     if (f.live) fail_msg("allocation %zu of %zu failed: %zu blocks leaked", at, total, f.live);
   }
-  print_message("%zu allocations, each failed %s\n", total, for_ever ? "for ever" : "once");
+  /* The regular-expression library's working memory is the one thing that can be done without: the tokenizer's own
+   * splitter takes over with the same result. */
+  assert_in_range(survived, 0, 4);
+  print_message("%zu allocations, each failed %s; %zu were not needed\n", total, for_ever ? "for ever" : "once", survived);
 }
 
 static void every_allocation(void **state) {

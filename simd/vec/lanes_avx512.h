@@ -1,0 +1,157 @@
+/* Sixteen rows of weights side by side: the vector operations that simd/vec/unpack.h and its users are written in, for
+ * AVX-512 VNNI. A `vint` holds one dword (four codes) of each of TB_LANES rows; lane r belongs to row r.
+ * simd/vec/lanes_256.h is the same for 8 rows. */
+#ifndef TB_SIMD_VEC_LANES_AVX512_H
+#define TB_SIMD_VEC_LANES_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define V_INLINE static inline __attribute__((always_inline))
+
+enum { TB_LANES = 16 };
+typedef __m512i vint;
+typedef __m512 vflt;
+
+/* Towards the second-level cache; any address may be named. */
+V_INLINE void v_prefetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
+
+/* Weights that will be needed later, fetched a little after every vector of codes: prefetches that come in bursts hold
+ * up the loads behind them, spread out they cost nothing. Vector j stands for the `step` bytes from p + at + j·step;
+ * the lines that start there are fetched (all but p is constant after inlining). */
+struct v_ahead {
+  const unsigned char *p;
+  int at, step;
+};
+
+V_INLINE void v_fetch(struct v_ahead ahead, int j) {
+  const int from = ahead.at + j * ahead.step;
+  for (int line = (from + 63) / 64; line < (from + ahead.step + 63) / 64; line++) v_prefetch(ahead.p + 64 * line);
+}
+
+V_INLINE vint v_set8(int v) { return _mm512_set1_epi8((char)v); }
+V_INLINE vint v_set32(int v) { return _mm512_set1_epi32(v); }
+V_INLINE vint v_and(vint a, vint b) { return _mm512_and_si512(a, b); }
+V_INLINE vint v_or(vint a, vint b) { return _mm512_or_si512(a, b); }
+V_INLINE vint v_xor(vint a, vint b) { return _mm512_xor_si512(a, b); }
+V_INLINE vint v_add32(vint a, vint b) { return _mm512_add_epi32(a, b); }
+/* Shifts of dwords; n is a constant after inlining. */
+V_INLINE vint v_srl(vint a, unsigned n) { return _mm512_srli_epi32(a, n); }
+V_INLINE vint v_sra(vint a, unsigned n) { return _mm512_srai_epi32(a, n); }
+V_INLINE vint v_sll(vint a, unsigned n) { return _mm512_slli_epi32(a, n); }
+/* a ? b : 0 for bytes of a that have a bit of `bit`. */
+V_INLINE vint v_where_bit(vint a, vint bit, vint b) {
+  return _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(a, bit), b);
+}
+/* Byte shuffle inside 128 bits by a table of 16 bytes: table[index] or table as the index of a. */
+V_INLINE vint v_table(const unsigned char table[16]) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table));
+}
+V_INLINE vint v_shuffle8(vint a, vint index) { return _mm512_shuffle_epi8(a, index); }
+
+V_INLINE vflt v_zero(void) { return _mm512_setzero_ps(); }
+V_INLINE vflt v_setf(float v) { return _mm512_set1_ps(v); }
+V_INLINE vflt v_float(vint a) { return _mm512_cvtepi32_ps(a); }
+V_INLINE vflt v_mul(vflt a, vflt b) { return _mm512_mul_ps(a, b); }
+V_INLINE vflt v_fma(vflt a, vflt b, vflt c) { return _mm512_fmadd_ps(a, b, c); }
+V_INLINE vflt v_neg(vflt a) { return _mm512_castsi512_ps(v_xor(_mm512_castps_si512(a), v_set32((int)0x80000000u))); }
+/* The low or high 16 bits of every dword as a half-precision number. */
+V_INLINE vflt v_half_low(vint a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }
+V_INLINE vflt v_half_high(vint a) { return v_half_low(v_srl(a, 16)); }
+
+V_INLINE vint v_loadi(const void *p) { return _mm512_load_si512(p); }
+V_INLINE void v_storei(void *p, vint a) { _mm512_store_si512(p, a); }
+V_INLINE vflt v_loadf(const float *p) { return _mm512_load_ps(p); }
+V_INLINE void v_storef(float *p, vflt a) { _mm512_store_ps(p, a); }
+/* The first n lanes, unaligned. */
+V_INLINE vflt v_loadf_n(const float *p, size_t n) {
+  return _mm512_maskz_loadu_ps(n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1), p);
+}
+V_INLINE void v_storef_n(float *p, vflt a, size_t n) {
+  _mm512_mask_storeu_ps(p, n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1), a);
+}
+
+/* TB_LANES stored weights of one row as floats: n of them, the rest zero. */
+V_INLINE vflt v_weights_f32(const unsigned char *p, size_t n) { return v_loadf_n((const float *)(const void *)p, n); }
+V_INLINE __m256i v_words_n(const unsigned char *p, size_t n) {
+  return _mm256_maskz_loadu_epi16(n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1), p);
+}
+V_INLINE vflt v_weights_f16(const unsigned char *p, size_t n) { return _mm512_cvtph_ps(v_words_n(p, n)); }
+V_INLINE vflt v_weights_bf16(const unsigned char *p, size_t n) {
+  return _mm512_castsi512_ps(v_sll(_mm512_cvtepu16_epi32(v_words_n(p, n)), 16));
+}
+V_INLINE float v_sum(vflt a) {
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  __m128 v = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+  return _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)));
+}
+V_INLINE vflt v_add(vflt a, vflt b) { return _mm512_add_ps(a, b); }
+
+/* Four codes, or two sums of 16 codes, to all lanes. */
+V_INLINE vint v_broadcast32(const void *p) {
+  int v;
+  memcpy(&v, p, sizeof v);
+  return _mm512_set1_epi32(v);
+}
+/* Products of 16-bit pairs, summed. */
+V_INLINE vint v_madd16(vint a, vint b) { return _mm512_madd_epi16(a, b); }
+
+/* Where the rows are: row r at p + r·stride. `at` holds r·stride per lane, for gathers. */
+struct v_rows {
+  const unsigned char *p;
+  size_t stride;
+  vint at;
+};
+
+V_INLINE vint v_row_offsets(size_t stride) {
+  const vint lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return _mm512_mullo_epi32(lane, v_set32((int)stride));
+}
+
+V_INLINE vint v_load_dword(const struct v_rows *s, size_t offset) {
+  return _mm512_i32gather_epi32(s->at, s->p + offset, 1);
+}
+
+V_INLINE __m128i v_row16(const unsigned char *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+
+/* Rows a, a + 4, a + 8, a + 12: 16 bytes each in the four quarters of a vector. */
+V_INLINE vint v_quarters(const unsigned char *p, size_t four) {
+  vint v = _mm512_castsi128_si512(v_row16(p));
+  v = _mm512_inserti32x4(v, v_row16(p + four), 1);
+  v = _mm512_inserti32x4(v, v_row16(p + 2 * four), 2);
+  return _mm512_inserti32x4(v, v_row16(p + 3 * four), 3);
+}
+
+/* 16 bytes of every row: out[j] gets dword j of each. A 4 × 4 transposition inside every quarter brings row 4·l + a,
+ * which is in quarter l of vector a, to lane 4·l + a. */
+V_INLINE void v_load16(vint out[4], const struct v_rows *s, size_t offset) {
+  const unsigned char *p = s->p + offset;
+  const size_t one = s->stride, four = 4 * s->stride;
+  const vint a = v_quarters(p, four), b = v_quarters(p + one, four);
+  const vint c = v_quarters(p + 2 * one, four), d = v_quarters(p + 3 * one, four);
+  const vint ab0 = _mm512_unpacklo_epi32(a, b), ab1 = _mm512_unpackhi_epi32(a, b);
+  const vint cd0 = _mm512_unpacklo_epi32(c, d), cd1 = _mm512_unpackhi_epi32(c, d);
+  out[0] = _mm512_unpacklo_epi64(ab0, cd0);
+  out[1] = _mm512_unpackhi_epi64(ab0, cd0);
+  out[2] = _mm512_unpacklo_epi64(ab1, cd1);
+  out[3] = _mm512_unpackhi_epi64(ab1, cd1);
+}
+
+/* Codes that need all eight bits are kept with an offset of 128, because the first factor of the dot is unsigned. */
+enum { V_BIAS8 = 128 };
+V_INLINE vint v_code8(vint a) { return v_xor(a, v_set8(0x80)); }
+
+/* acc + Σ over `quads` vectors of codes (of `bits` bits) times 4·quads activations at x. */
+V_INLINE vint v_dot(vint acc, const vint *codes, const int8_t *x, int quads, int bits, struct v_ahead ahead) {
+  (void)bits;
+  for (int j = 0; j < quads; j++) {
+    acc = _mm512_dpbusd_epi32(acc, codes[j], v_broadcast32(x + 4 * j));
+    v_fetch(ahead, j);
+  }
+  return acc;
+}
+
+#endif

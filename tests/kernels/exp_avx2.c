@@ -1,0 +1,3 @@
+#include "simd/vec/vec_avx2.h"
+
+#include "tests/kernels/exp_v16.h"

@@ -1,0 +1,3 @@
+#include "simd/vec/vec_avx512.h"
+
+#include "tests/kernels/exp_v16.h"

@@ -1,0 +1,3 @@
+#include "simd/vec/vec_neon.h"
+
+#include "tests/kernels/exp_v16.h"
