@@ -47,9 +47,21 @@ TB_INLINE void v16_store(float *p, v16 x) {
   _mm256_storeu_ps(p, x.a);
   _mm256_storeu_ps(p + 8, x.b);
 }
-TB_INLINE v16 v16_load_n(const float *p, size_t n) { /* a masked-out address is not accessed */
-  const float *high = n > 8 ? p + 8 : p;
-  return v16_of(_mm256_maskload_ps(p, v16_mask((int)n)), _mm256_maskload_ps(high, v16_mask((int)n - 8)));
+/* The first n ≤ 4 values, then zeros. Not by masked loads: an emulator reads what they leave out. */
+TB_INLINE __m128 v16_first4(const float *p, size_t n) {
+  if (n >= 4) return _mm_loadu_ps(p);
+  if (n == 0) return _mm_setzero_ps();
+  if (n == 1) return _mm_load_ss(p);
+  __m128 two = _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(const void *)p));
+  return n == 2 ? two : _mm_insert_ps(two, _mm_load_ss(p + 2), 0x20);
+}
+TB_INLINE __m256 v16_first8(const float *p, size_t n) {
+  if (n >= 8) return _mm256_loadu_ps(p);
+  if (n <= 4) return _mm256_insertf128_ps(_mm256_setzero_ps(), v16_first4(p, n), 0);
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), v16_first4(p + 4, n - 4), 1);
+}
+TB_INLINE v16 v16_load_n(const float *p, size_t n) {
+  return v16_of(v16_first8(p, n), n > 8 ? v16_first8(p + 8, n - 8) : _mm256_setzero_ps());
 }
 TB_INLINE void v16_store_n(float *p, v16 x, size_t n) {
   _mm256_maskstore_ps(p, v16_mask((int)n), x.a);
@@ -58,10 +70,14 @@ TB_INLINE void v16_store_n(float *p, v16 x, size_t n) {
 
 TB_INLINE __m256 v16_half8(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128(p)); }
 TB_INLINE v16 v16_load_f16(const void *p) { return v16_of(v16_half8(p), v16_half8((const uint16_t *)p + 8)); }
-TB_INLINE v16 v16_load_f16_n(const void *p, size_t n) {
-  uint16_t h[16] = {0};
+TB_INLINE __m256 v16_half8_n(const void *p, size_t n) {
+  uint16_t h[8] = {0};
+  if (n >= 8) return v16_half8(p);
   memcpy(h, p, 2 * n);
-  return v16_load_f16(h);
+  return v16_half8(h);
+}
+TB_INLINE v16 v16_load_f16_n(const void *p, size_t n) {
+  return v16_of(v16_half8_n(p, n), n > 8 ? v16_half8_n((const uint16_t *)p + 8, n - 8) : _mm256_setzero_ps());
 }
 TB_INLINE void v16_store_f16(void *p, v16 x) {
   _mm_storeu_si128(p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));

@@ -29,10 +29,19 @@ TB_INLINE void v16_store(float *p, v16 x) {
   vst1q_f32(p + 8, x.c);
   vst1q_f32(p + 12, x.d);
 }
+/* The first n ≤ 4 values, then zeros. */
+TB_INLINE float32x4_t v16_first4(const float *p, size_t n) {
+  const float32x4_t zero = vdupq_n_f32(0);
+  if (n >= 4) return vld1q_f32(p);
+  if (n == 0) return zero;
+  if (n == 1) return vld1q_lane_f32(p, zero, 0);
+  float32x4_t two = vcombine_f32(vld1_f32(p), vget_low_f32(zero));
+  return n == 2 ? two : vld1q_lane_f32(p + 2, two, 2);
+}
 TB_INLINE v16 v16_load_n(const float *p, size_t n) {
-  float t[16] = {0};
-  memcpy(t, p, n * sizeof *t);
-  return v16_load(t);
+  const float32x4_t zero = vdupq_n_f32(0);
+  return (v16){v16_first4(p, n), n > 4 ? v16_first4(p + 4, n - 4) : zero, n > 8 ? v16_first4(p + 8, n - 8) : zero,
+               n > 12 ? v16_first4(p + 12, n - 12) : zero};
 }
 TB_INLINE void v16_store_n(float *p, v16 x, size_t n) {
   float t[16];
@@ -50,9 +59,13 @@ TB_INLINE v16 v16_load_f16(const void *p) {
   return (v16){v16_half4(h), v16_half4(h + 4), v16_half4(h + 8), v16_half4(h + 12)};
 }
 TB_INLINE v16 v16_load_f16_n(const void *p, size_t n) {
-  uint16_t h[16] = {0};
-  memcpy(h, p, 2 * n);
-  return v16_load_f16(h);
+  const float32x4_t zero = vdupq_n_f32(0);
+  const uint16_t *h = p;
+  uint16_t rest[8] = {0};
+  memcpy(rest, n >= 8 ? h + 8 : h, 2 * (n & 7));
+  if (n == 16) return v16_load_f16(p);
+  if (n >= 8) return (v16){v16_half4(h), v16_half4(h + 4), v16_half4(rest), v16_half4(rest + 4)};
+  return (v16){v16_half4(rest), v16_half4(rest + 4), zero, zero};
 }
 TB_INLINE void v16_store_f16(void *p, v16 x) {
   uint16x4_t h[4] = {vreinterpret_u16_f16(vcvt_f16_f32(x.a)), vreinterpret_u16_f16(vcvt_f16_f32(x.b)),
