@@ -15,7 +15,8 @@ struct tb_cache {
 };
 
 static struct tb_policy_layer layer_of(const struct tb_cache_config *c, uint32_t i) {
-  return (struct tb_policy_layer){.shape = &c->shapes[i], .plan = &c->plan[i], .n_ctx = c->n_ctx, .n_batch = c->n_batch};
+  return (struct tb_policy_layer){
+      .shape = &c->shapes[i], .plan = &c->plan[i], .n_ctx = c->n_ctx, .n_batch = c->n_batch};
 }
 
 enum tb_status tb_cache_check(const struct tb_cache_config *c, struct tb_error *err) {
@@ -66,8 +67,9 @@ void tb_cache_bytes(const struct tb_cache_config *config, uint64_t *stored, uint
   *total = a.used == SIZE_MAX ? UINT64_MAX : a.used + sizeof(struct tb_cache);
 }
 
-enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_config *config, const struct tb_kernels *kernels,
-                               struct tb_team *team, const struct tb_allocator *alloc, struct tb_error *err) {
+enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_config *config,
+                               const struct tb_kernels *kernels, struct tb_team *team, const struct tb_allocator *alloc,
+                               struct tb_error *err) {
   enum tb_status status = tb_cache_check(config, err);
   if (status) return status;
   uint64_t stored, total;
@@ -82,8 +84,8 @@ enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_conf
   c->block = total < SIZE_MAX ? tb_calloc(alloc, 1, (size_t)total - sizeof *c) : NULL;
   if (!c->block) {
     tb_free(alloc, c);
-    return tb_fail(err, TB_E_NOMEM, "KV cache: cannot allocate %.1f MiB for a context of %u tokens", (double)total / 0x1p20,
-                   config->n_ctx);
+    return tb_fail(err, TB_E_NOMEM, "KV cache: cannot allocate %.1f MiB for a context of %u tokens",
+                   (double)total / 0x1p20, config->n_ctx);
   }
   struct tb_arena a = {.base = c->block};
   carve(c, &a, kernels, &stored);
@@ -97,7 +99,9 @@ void tb_cache_free(struct tb_cache *c) {
   tb_free(c->alloc, c);
 }
 
-uint32_t tb_cache_length(const struct tb_cache *c) { return c->length; }
+uint32_t tb_cache_length(const struct tb_cache *c) {
+  return c->length;
+}
 
 uint32_t tb_cache_encoded(const struct tb_cache *c) {
   uint32_t least = c->length;
@@ -122,36 +126,44 @@ void tb_cache_attend(struct tb_cache *c, uint32_t layer, const float *q, float *
 }
 
 void tb_cache_truncate(struct tb_cache *c, uint32_t n) {
-  for (uint32_t i = 0; i < c->config.n_layer; i++) tb_plain_truncate(c->layers[i], &c->work, n);
+  for (uint32_t i = 0; i < c->config.n_layer; i++)
+    tb_plain_truncate(c->layers[i], &c->work, n);
   c->length = n;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- saving */
+/* ------------------------------------------------------------------------------------------------------- saving */
 
-uint32_t tb_cache_state_words(const struct tb_cache *c) { return c->config.n_layer * TB_PLAIN_STATE; }
+uint32_t tb_cache_state_words(const struct tb_cache *c) {
+  return c->config.n_layer * TB_PLAIN_STATE;
+}
 
 void tb_cache_get_state(const struct tb_cache *c, uint32_t *words) {
-  for (uint32_t i = 0; i < c->config.n_layer; i++) tb_plain_get_state(c->layers[i], words + i * TB_PLAIN_STATE);
+  for (uint32_t i = 0; i < c->config.n_layer; i++)
+    tb_plain_get_state(c->layers[i], words + i * TB_PLAIN_STATE);
 }
 
 enum tb_status tb_cache_set_state(struct tb_cache *c, uint32_t length, const uint32_t *words, struct tb_error *err) {
   if (length > c->config.n_ctx)
-    return tb_fail(err, TB_E_CONTEXT, "the saved conversation has %u tokens, the context holds %u", length, c->config.n_ctx);
+    return tb_fail(err, TB_E_CONTEXT, "the saved conversation has %u tokens, the context holds %u", length,
+                   c->config.n_ctx);
   uint32_t i = 0;
-  while (i < c->config.n_layer && tb_plain_set_state(c->layers[i], length, words + i * TB_PLAIN_STATE)) i++;
+  while (i < c->config.n_layer && tb_plain_set_state(c->layers[i], length, words + i * TB_PLAIN_STATE))
+    i++;
   if (i == c->config.n_layer) {
     c->length = length;
     return TB_OK;
   }
   const uint32_t none[TB_PLAIN_STATE] = {0};
-  for (uint32_t j = 0; j <= i; j++) tb_plain_set_state(c->layers[j], 0, none);
+  for (uint32_t j = 0; j <= i; j++)
+    tb_plain_set_state(c->layers[j], 0, none);
   c->length = 0;
   return tb_fail(err, TB_E_FORMAT, "layer %u: the saved state is impossible", i);
 }
 
 enum tb_status tb_cache_pieces(struct tb_cache *c, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
   enum tb_status status = TB_OK;
-  for (uint32_t i = 0; !status && i < c->config.n_layer; i++) status = tb_plain_pieces(c->layers[i], fn, user, err);
+  for (uint32_t i = 0; !status && i < c->config.n_layer; i++)
+    status = tb_plain_pieces(c->layers[i], fn, user, err);
   return status;
 }
 

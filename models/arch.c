@@ -19,5 +19,7 @@ const struct tb_arch *tb_arch_find(const char *name) {
 }
 
 #define NAME(name) " " #name
-const char *tb_arch_list(void) { static const char list[] = ARCHS(NAME);
-  return list + 1; /* without the first blank */ }
+const char *tb_arch_list(void) {
+  static const char list[] = ARCHS(NAME);
+  return list + 1; /* without the first blank */
+}

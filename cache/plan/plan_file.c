@@ -13,18 +13,24 @@ struct word {
   size_t n;
 };
 
-static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+static bool blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r';
+}
 
 static struct word next_word(struct cursor *c) {
-  while (c->p < c->end && blank(*c->p)) c->p++;
+  while (c->p < c->end && blank(*c->p))
+    c->p++;
   struct word w = {c->p, 0};
-  while (c->p < c->end && !blank(*c->p) && *c->p != '#') c->p++;
+  while (c->p < c->end && !blank(*c->p) && *c->p != '#')
+    c->p++;
   w.n = (size_t)(c->p - w.p);
   if (c->p < c->end && *c->p == '#') c->p = c->end;
   return w;
 }
 
-static bool is_word(struct word w, const char *text) { return w.n == strlen(text) && memcmp(w.p, text, w.n) == 0; }
+static bool is_word(struct word w, const char *text) {
+  return w.n == strlen(text) && memcmp(w.p, text, w.n) == 0;
+}
 
 /* Digits only, at most `most`. */
 static bool number(struct word w, uint32_t most, uint32_t *out) {
@@ -45,39 +51,49 @@ static bool layer_range(struct word w, uint32_t n_layer, uint32_t *first, uint32
   return number(a, n_layer - 1, first) && number(b, n_layer - 1, last) && *first <= *last;
 }
 
-static int shown(struct word w) { return (int)(w.n < 40 ? w.n : 40); }
+static int shown(struct word w) {
+  return (int)(w.n < 40 ? w.n : 40);
+}
 
-static enum tb_status store_name(struct cursor *c, const char *field, uint32_t layer, char out[TB_TYPE_NAME], struct tb_error *err) {
+static enum tb_status store_name(struct cursor *c, const char *field, uint32_t layer, char out[TB_TYPE_NAME],
+                                 struct tb_error *err) {
   struct word w = next_word(c);
   char name[TB_TYPE_NAME] = {0};
   if (w.n > 0 && w.n < TB_TYPE_NAME) memcpy(name, w.p, w.n);
   if (!name[0] || !tb_store_find(name))
-    return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: %s: '%.*s' is not a cache type", c->number, layer, field, shown(w), w.p);
+    return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: %s: '%.*s' is not a cache type", c->number, layer, field,
+                   shown(w), w.p);
   memcpy(out, name, sizeof name);
   return TB_OK;
 }
 
-static enum tb_status option(const struct cursor *c, struct word w, uint32_t layer, struct tb_plan_layer *line, struct tb_error *err) {
+static enum tb_status option(const struct cursor *c, struct word w, uint32_t layer, struct tb_plan_layer *line,
+                             struct tb_error *err) {
   static const char *const names[] = {"window=", "sinks="};
   uint32_t *const targets[] = {&line->window, &line->sinks};
   for (int i = 0; i < 2; i++) {
     size_t n = strlen(names[i]);
     if (w.n < n || memcmp(w.p, names[i], n) != 0) continue;
     if (number((struct word){w.p + n, w.n - n}, 1u << 24, targets[i])) return TB_OK;
-    return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: '%.*s' is not %s0..%u", c->number, layer, shown(w), w.p, names[i], 1u << 24);
+    return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: '%.*s' is not %s0..%u", c->number, layer, shown(w), w.p,
+                   names[i], 1u << 24);
   }
-  return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: unknown option '%.*s' (window=N, sinks=N)", c->number, layer, shown(w), w.p);
+  return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: unknown option '%.*s' (window=N, sinks=N)", c->number,
+                 layer, shown(w), w.p);
 }
 
-static enum tb_status parse_line(struct cursor *c, struct word range, uint32_t n_layer, const struct tb_plan_layer *defaults,
-                                 struct tb_plan_layer *plan, struct tb_error *err) {
+static enum tb_status parse_line(struct cursor *c, struct word range, uint32_t n_layer,
+                                 const struct tb_plan_layer *defaults, struct tb_plan_layer *plan,
+                                 struct tb_error *err) {
   uint32_t first, last;
   if (!layer_range(range, n_layer, &first, &last))
-    return tb_fail(err, TB_E_FORMAT, "plan line %u: '%.*s' is not a layer or a range within 0-%u", c->number, shown(range), range.p, n_layer - 1);
+    return tb_fail(err, TB_E_FORMAT, "plan line %u: '%.*s' is not a layer or a range within 0-%u", c->number,
+                   shown(range), range.p, n_layer - 1);
   struct tb_plan_layer line = *defaults;
   enum tb_status s = store_name(c, "keys", first, line.type_k, err);
   if (!s) s = store_name(c, "values", first, line.type_v, err);
-  for (struct word w; !s && (w = next_word(c)).n > 0;) s = option(c, w, first, &line, err);
+  for (struct word w; !s && (w = next_word(c)).n > 0;)
+    s = option(c, w, first, &line, err);
   for (uint32_t i = first; !s && i <= last; i++) {
     if (plan[i].type_k[0]) s = tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u is planned twice", c->number, i);
     plan[i] = line;
@@ -87,7 +103,8 @@ static enum tb_status parse_line(struct cursor *c, struct word range, uint32_t n
 
 enum tb_status tb_plan_parse(const char *text, size_t length, uint32_t n_layer, const struct tb_plan_layer *defaults,
                              struct tb_plan_layer *plan, struct tb_error *err) {
-  if (length > TB_PLAN_FILE_BYTES) return tb_fail(err, TB_E_LIMIT, "plan: %zu bytes, at most %d are read", length, TB_PLAN_FILE_BYTES);
+  if (length > TB_PLAN_FILE_BYTES)
+    return tb_fail(err, TB_E_LIMIT, "plan: %zu bytes, at most %d are read", length, TB_PLAN_FILE_BYTES);
   memset(plan, 0, n_layer * sizeof *plan);
   bool header = false;
   struct cursor c = {.p = text};
@@ -119,12 +136,15 @@ bool tb_plan_write(const struct tb_plan_layer *plan, uint32_t n_layer, tb_text_f
   if (!write(user, header, sizeof header - 1)) return false;
   for (uint32_t i = 0; i < n_layer;) {
     uint32_t last = i;
-    while (last + 1 < n_layer && memcmp(&plan[last + 1], &plan[i], sizeof *plan) == 0) last++;
+    while (last + 1 < n_layer && memcmp(&plan[last + 1], &plan[i], sizeof *plan) == 0)
+      last++;
     char line[160], range[24];
-    if (last > i) snprintf(range, sizeof range, "%u-%u", i, last);
-    else snprintf(range, sizeof range, "%u", i);
-    int n = snprintf(line, sizeof line, "%-8s %-10s %-10s window=%u sinks=%u\n", range, plan[i].type_k, plan[i].type_v, plan[i].window,
-                     plan[i].sinks);
+    if (last > i)
+      snprintf(range, sizeof range, "%u-%u", i, last);
+    else
+      snprintf(range, sizeof range, "%u", i);
+    int n = snprintf(line, sizeof line, "%-8s %-10s %-10s window=%u sinks=%u\n", range, plan[i].type_k, plan[i].type_v,
+                     plan[i].window, plan[i].sinks);
     if (!write(user, line, (size_t)n)) return false;
     i = last + 1;
   }

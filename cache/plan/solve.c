@@ -45,14 +45,16 @@ static uint64_t least_after(const struct tb_choice *choices, uint32_t n, uint32_
   return sum;
 }
 
-static void pick_smallest(const struct tb_choice *choices, uint32_t n, uint32_t *picked, uint64_t *bytes, double *loss) {
+static void pick_smallest(const struct tb_choice *choices, uint32_t n, uint32_t *picked, uint64_t *bytes,
+                          double *loss) {
   *bytes = 0;
   *loss = 0;
   for (uint32_t i = 0; i < n; i++) {
     const struct tb_option *o = choices[i].options;
     picked[i] = 0;
     for (uint32_t j = 1; j < choices[i].count; j++)
-      if (o[j].bytes < o[picked[i]].bytes || (o[j].bytes == o[picked[i]].bytes && o[j].loss < o[picked[i]].loss)) picked[i] = j;
+      if (o[j].bytes < o[picked[i]].bytes || (o[j].bytes == o[picked[i]].bytes && o[j].loss < o[picked[i]].loss))
+        picked[i] = j;
     *bytes += o[picked[i]].bytes;
     *loss += o[picked[i]].loss;
   }
@@ -67,7 +69,8 @@ struct layer_states {
 static enum tb_status extend(const struct tb_choice *choice, const struct layer_states *before, uint64_t room,
                              struct layer_states *after, const struct tb_allocator *a, struct tb_error *err) {
   const size_t most = before->n * choice->count;
-  if (most > TB_SOLVE_STATES) return tb_fail(err, TB_E_LIMIT, "planner: the options have too many distinct sizes to solve exactly");
+  if (most > TB_SOLVE_STATES)
+    return tb_fail(err, TB_E_LIMIT, "planner: the options have too many distinct sizes to solve exactly");
   struct state *s = tb_alloc(a, most, sizeof *s);
   if (!s) return tb_fail(err, TB_E_NOMEM, "planner: out of memory");
   size_t n = 0;
@@ -85,15 +88,16 @@ enum tb_status tb_solve(const struct tb_choice *choices, uint32_t n, uint64_t bu
                         double *loss, const struct tb_allocator *a, struct tb_error *err) {
   pick_smallest(choices, n, picked, bytes, loss);
   if (*bytes > budget)
-    return tb_fail(err, TB_E_LIMIT, "planner: %llu bytes are the least that is needed, %llu are there", (unsigned long long)*bytes,
-                   (unsigned long long)budget);
+    return tb_fail(err, TB_E_LIMIT, "planner: %llu bytes are the least that is needed, %llu are there",
+                   (unsigned long long)*bytes, (unsigned long long)budget);
   struct layer_states *layers = tb_calloc(a, (size_t)n + 1, sizeof *layers);
   struct state start = {0};
   if (!layers) return tb_fail(err, TB_E_NOMEM, "planner: out of memory");
   struct layer_states first = {&start, 1};
   enum tb_status status = TB_OK;
   for (uint32_t i = 0; !status && i < n; i++)
-    status = extend(&choices[i], i ? &layers[i - 1] : &first, budget - least_after(choices, n, i + 1), &layers[i], a, err);
+    status =
+        extend(&choices[i], i ? &layers[i - 1] : &first, budget - least_after(choices, n, i + 1), &layers[i], a, err);
   if (!status && n > 0) {
     /* The last state has the least loss; walk its chain back. */
     const struct state *s = &layers[n - 1].s[layers[n - 1].n - 1];
@@ -104,7 +108,8 @@ enum tb_status tb_solve(const struct tb_choice *choices, uint32_t n, uint64_t bu
       if (i > 0) s = &layers[i - 1].s[s->from];
     }
   }
-  for (uint32_t i = 0; i < n; i++) tb_free(a, layers[i].s);
+  for (uint32_t i = 0; i < n; i++)
+    tb_free(a, layers[i].s);
   tb_free(a, layers);
   return status;
 }

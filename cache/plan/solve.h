@@ -1,5 +1,5 @@
-/* The planner's choice: one option per layer (or group of layers), so that the sum of losses is smallest while the sum of
- * bytes stays within a budget: the multiple-choice knapsack problem, solved exactly.
+/* The planner's choice: one option per layer (or group of layers), so that the sum of losses is smallest while the sum
+ * of bytes stays within a budget: the multiple-choice knapsack problem, solved exactly.
  *
  * Method: layer by layer, keep every partial choice that no other one beats in both bytes and loss (dominance, as in
  * Nemhauser and Ullmann 1969). Real models have few distinct sizes per layer, so these lists stay short; when one would
@@ -23,8 +23,9 @@ struct tb_choice {
   uint32_t count;
 };
 
-/* picked[i]: index of the option of choices[i]. Of equal losses the smaller sum of bytes wins, of equal both the earlier
- * options. TB_E_LIMIT when even the smallest options exceed the budget: then picked holds those, and *bytes their sum. */
+/* picked[i]: index of the option of choices[i]. Of equal losses the smaller sum of bytes wins, of equal both the
+ * earlier options. TB_E_LIMIT when even the smallest options exceed the budget: then picked holds those, and *bytes
+ * their sum. */
 enum tb_status tb_solve(const struct tb_choice *choices, uint32_t n, uint64_t budget, uint32_t *picked, uint64_t *bytes,
                         double *loss, const struct tb_allocator *a, struct tb_error *err);
 

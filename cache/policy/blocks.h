@@ -1,5 +1,6 @@
 /* The blocks that attention walks over: block 0 is the sinks (empty when there are none), block i ≥ 1 covers positions
- * sinks + (i-1)·TB_ATTN_BLOCK … . They depend on positions only, and a granule of a block store is exactly one block. */
+ * sinks + (i-1)·TB_ATTN_BLOCK … . They depend on positions only, and a granule of a block store is exactly one block.
+ */
 #ifndef TB_CACHE_POLICY_BLOCKS_H
 #define TB_CACHE_POLICY_BLOCKS_H
 

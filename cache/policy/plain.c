@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* ----------------------------------------------------------------------------------------------------------- making */
+/* ------------------------------------------------------------------------------------------------------- making */
 
 static const char *args_of(const char *type) {
   const char *colon = strchr(type, ':');
@@ -10,9 +10,12 @@ static const char *args_of(const char *type) {
 }
 
 /* Tokens that main must hold. The newest are in the tail, but a context may also be filled in one call. */
-static uint32_t main_cap(uint32_t n_ctx, uint32_t granule) { return (uint32_t)tb_round_up(n_ctx, granule); }
+static uint32_t main_cap(uint32_t n_ctx, uint32_t granule) {
+  return (uint32_t)tb_round_up(n_ctx, granule);
+}
 
-static struct tb_store_config store_config(const struct tb_policy_layer *l, enum tb_side side, const char *type, uint32_t cap) {
+static struct tb_store_config store_config(const struct tb_policy_layer *l, enum tb_side side, const char *type,
+                                           uint32_t cap) {
   return (struct tb_store_config){
       .side = side,
       .n_heads = l->shape->n_kv,
@@ -64,8 +67,8 @@ static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_po
   return s;
 }
 
-struct tb_plain *tb_plain_create(struct tb_arena *arena, const struct tb_policy_layer *l, const struct tb_kernels *kernels,
-                                 uint64_t *stored) {
+struct tb_plain *tb_plain_create(struct tb_arena *arena, const struct tb_policy_layer *l,
+                                 const struct tb_kernels *kernels, uint64_t *stored) {
   struct tb_plain *p = tb_carve(arena, 1, sizeof *p);
   struct tb_plain made = {.shape = l->shape};
   made.k = make_side(arena, l, TB_SIDE_K, kernels, stored);
@@ -80,10 +83,11 @@ struct tb_policy_need tb_plain_need(const struct tb_policy_layer *l) {
   uint32_t gk = tb_store_find(l->plan->type_k)->granule, gv = tb_store_find(l->plan->type_v)->granule;
   size_t flush = tb_round_up((size_t)(gk > gv ? gk : gv) * d * sizeof(float), TB_ALIGN) + TB_STORE_SCRATCH;
   size_t most = decode > prefill ? decode : prefill;
-  return (struct tb_policy_need){.scratch_bytes = most > flush ? most : flush, .partials = tb_plain_partials(l->shape, l->n_ctx)};
+  return (struct tb_policy_need){.scratch_bytes = most > flush ? most : flush,
+                                 .partials = tb_plain_partials(l->shape, l->n_ctx)};
 }
 
-/* --------------------------------------------------------------------------------------------------------- locating */
+/* ----------------------------------------------------------------------------------------------------- locating */
 
 static struct tb_plain_run run(const struct tb_store *store, uint32_t row, uint32_t left, uint32_t limit) {
   return (struct tb_plain_run){store, row, left < limit ? left : limit};
@@ -97,7 +101,7 @@ struct tb_plain_run tb_plain_locate(const struct tb_plain_side *s, uint32_t pos,
   return run(&s->tail, after - s->encoded, limit, limit);
 }
 
-/* -------------------------------------------------------------------------------------------------------- appending */
+/* ---------------------------------------------------------------------------------------------------- appending */
 
 struct encode_job {
   struct tb_cache_work *w;
@@ -148,7 +152,12 @@ static void flush(struct tb_plain_side *s, struct tb_cache_work *w, uint32_t len
   if (held <= s->window) return;
   uint32_t n = (held - s->window) / granule * granule;
   for (uint32_t done = 0; done < n; done += granule) {
-    struct encode_job j = {.w = w, .to = &s->main, .from = &s->tail, .row = s->encoded, .from_row = done, .n = granule,
+    struct encode_job j = {.w = w,
+                           .to = &s->main,
+                           .from = &s->tail,
+                           .row = s->encoded,
+                           .from_row = done,
+                           .n = granule,
                            .pos = before_tail + done};
     encode(&j);
     s->encoded += granule;
@@ -168,23 +177,32 @@ static void append_side(struct tb_plain_side *s, struct tb_cache_work *w, uint32
   if (to_sink > n) to_sink = n;
   struct encode_job first = {.w = w, .to = &s->sink, .x = x, .ldx = ldx, .row = pos, .n = to_sink, .pos = pos};
   encode(&first);
-  struct encode_job rest = {.w = w, .to = &s->tail, .x = x + to_sink * ldx, .ldx = ldx,
-                            .row = pos + to_sink - s->sinks - s->encoded, .n = n - to_sink, .pos = pos + to_sink};
+  struct encode_job rest = {.w = w,
+                            .to = &s->tail,
+                            .x = x + to_sink * ldx,
+                            .ldx = ldx,
+                            .row = pos + to_sink - s->sinks - s->encoded,
+                            .n = n - to_sink,
+                            .pos = pos + to_sink};
   encode(&rest);
 }
 
-void tb_plain_append(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *k, const float *v) {
+void tb_plain_append(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *k,
+                     const float *v) {
   append_side(&p->k, w, pos, n, k);
   append_side(&p->v, w, pos, n, v);
   p->length = pos + n;
 }
 
-void tb_plain_attend(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out) {
-  if (n == 1) tb_plain_decode(p, w, pos, q, out);
-  else tb_plain_prefill(p, w, pos, n, q, out);
+void tb_plain_attend(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
+                     float *out) {
+  if (n == 1)
+    tb_plain_decode(p, w, pos, q, out);
+  else
+    tb_plain_prefill(p, w, pos, n, q, out);
 }
 
-/* ------------------------------------------------------------------------------------------------------- truncating */
+/* --------------------------------------------------------------------------------------------------- truncating */
 
 static void truncate_side(struct tb_plain_side *s, struct tb_cache_work *w, uint32_t n) {
   const uint32_t granule = s->main.ops->granule;
@@ -193,7 +211,12 @@ static void truncate_side(struct tb_plain_side *s, struct tb_cache_work *w, uint
   /* The part of a granule that stays goes back to the tail as floats of its codes. */
   for (uint32_t done = 0; done < after - keep; done += 64) {
     uint32_t piece = after - keep - done < 64 ? after - keep - done : 64;
-    struct encode_job back = {.w = w, .to = &s->tail, .from = &s->main, .row = done, .from_row = keep + done, .n = piece,
+    struct encode_job back = {.w = w,
+                              .to = &s->tail,
+                              .from = &s->main,
+                              .row = done,
+                              .from_row = keep + done,
+                              .n = piece,
                               .pos = s->sinks + keep + done};
     encode(&back);
   }
@@ -215,7 +238,7 @@ void tb_plain_truncate(struct tb_plain *p, struct tb_cache_work *w, uint32_t n) 
   p->length = n;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- saving */
+/* ------------------------------------------------------------------------------------------------------- saving */
 
 void tb_plain_get_state(const struct tb_plain *p, uint32_t words[TB_PLAIN_STATE]) {
   words[0] = p->k.encoded;
@@ -239,7 +262,8 @@ bool tb_plain_set_state(struct tb_plain *p, uint32_t length, const uint32_t word
   return true;
 }
 
-static enum tb_status store_pieces(struct tb_store *st, uint32_t rows, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
+static enum tb_status store_pieces(struct tb_store *st, uint32_t rows, tb_cache_piece_fn fn, void *user,
+                                   struct tb_error *err) {
   enum tb_status status = TB_OK;
   for (uint32_t head = 0; !status && rows && head < st->config.n_heads; head++) {
     size_t offset, bytes;
@@ -249,7 +273,8 @@ static enum tb_status store_pieces(struct tb_store *st, uint32_t rows, tb_cache_
   return status;
 }
 
-static enum tb_status side_pieces(struct tb_plain_side *s, uint32_t length, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
+static enum tb_status side_pieces(struct tb_plain_side *s, uint32_t length, tb_cache_piece_fn fn, void *user,
+                                  struct tb_error *err) {
   if (s->main.ops->granule == 1) return store_pieces(&s->main, length, fn, user, err);
   const uint32_t sinks = length < s->sinks ? length : s->sinks;
   enum tb_status status = store_pieces(&s->sink, sinks, fn, user, err);

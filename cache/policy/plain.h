@@ -11,9 +11,9 @@
 
 struct tb_plain_side {
   struct tb_store main, sink, tail;
-  uint32_t sinks;    /* 0 when granule is 1 */
+  uint32_t sinks; /* 0 when granule is 1 */
   uint32_t window;
-  uint32_t encoded;  /* rows in main that hold tokens; granule 1: unused */
+  uint32_t encoded; /* rows in main that hold tokens; granule 1: unused */
 };
 
 struct tb_plain {
@@ -31,7 +31,8 @@ struct tb_plain_run tb_plain_locate(const struct tb_plain_side *side, uint32_t p
 
 /* plain_decode.c: one query token. plain_prefill.c: several. */
 void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, const float *q, float *out);
-void tb_plain_prefill(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out);
+void tb_plain_prefill(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
+                      float *out);
 
 /* Workspace bounds of the two. */
 size_t tb_plain_decode_scratch(const struct tb_kv_shape *s);

@@ -1,6 +1,6 @@
 /* Attention of one token. Work is cut over (KV head × split of the positions); a split is always the same positions,
- * whatever the number of threads, and the splits' (maximum, sum, accumulator) triples are merged in order: same bits for
- * every thread count. One pass over a KV head's rows serves all its query heads. (Flash-decoding.) */
+ * whatever the number of threads, and the splits' (maximum, sum, accumulator) triples are merged in order: same bits
+ * for every thread count. One pass over a KV head's rows serves all its query heads. (Flash-decoding.) */
 #include "cache/policy/plain.h"
 
 #include <math.h>
@@ -21,14 +21,18 @@ struct decode {
 };
 
 /* A partial result of one query head: maximum, sum, accumulator. */
-static size_t partial_floats(const struct tb_kv_shape *s) { return 2 + s->d_v; }
+static size_t partial_floats(const struct tb_kv_shape *s) {
+  return 2 + s->d_v;
+}
 
 static float *partial(const struct decode *j, uint32_t split, uint32_t head) {
   const struct tb_kv_shape *s = j->p->shape;
   return j->w->partials + ((size_t)split * s->n_head + head) * partial_floats(s);
 }
 
-static uint32_t splits_of(uint32_t n_ctx) { return n_ctx / (SPLIT_BLOCKS * TB_ATTN_BLOCK) + 2; }
+static uint32_t splits_of(uint32_t n_ctx) {
+  return n_ctx / (SPLIT_BLOCKS * TB_ATTN_BLOCK) + 2;
+}
 
 size_t tb_plain_partials(const struct tb_kv_shape *s, uint32_t n_ctx) {
   return (size_t)splits_of(n_ctx) * s->n_head * partial_floats(s);
@@ -43,11 +47,13 @@ size_t tb_plain_decode_scratch(const struct tb_kv_shape *s) {
 /* Running softmax of one query head over the blocks of a split. */
 static void fold_block(const struct decode *j, float *part, float *acc, float *s, uint32_t skip, uint32_t n) {
   const struct tb_kernels *k = j->w->kernels;
-  for (uint32_t i = 0; i < skip; i++) s[i] = 0;
+  for (uint32_t i = 0; i < skip; i++)
+    s[i] = 0;
   float block_max = k->attn_max(s + skip, n - skip);
   if (block_max > part[0]) {
     float shrink = expf(part[0] - block_max);
-    for (uint32_t c = 0; c < j->p->shape->d_v; c++) acc[c] *= shrink;
+    for (uint32_t c = 0; c < j->p->shape->d_v; c++)
+      acc[c] *= shrink;
     part[1] *= shrink;
     part[0] = block_max;
   }
@@ -58,7 +64,11 @@ static struct tb_kv_query query_of(const struct decode *j, uint32_t kv) {
   const struct tb_kv_shape *s = j->p->shape;
   const size_t at = (size_t)kv * j->heads_per_kv * s->d_k;
   return (struct tb_kv_query){
-      .acts = {.k = s->d_k, .f = j->w->query + at, .ldf = s->d_k, .q = j->w->query_q + at, .d = j->w->query_d + at / 32,
+      .acts = {.k = s->d_k,
+               .f = j->w->query + at,
+               .ldf = s->d_k,
+               .q = j->w->query_q + at,
+               .d = j->w->query_d + at / 32,
                .s = j->w->query_s + at / 16},
       .n_q = j->heads_per_kv,
       .pos = j->pos,
@@ -74,7 +84,8 @@ static void score_block(const struct decode *j, uint32_t kv, const struct tb_kv_
   }
 }
 
-static void accum_block(const struct decode *j, uint32_t kv, struct tb_block b, const float *s, float *acc, void *scratch) {
+static void accum_block(const struct decode *j, uint32_t kv, struct tb_block b, const float *s, float *acc,
+                        void *scratch) {
   for (uint32_t at = b.first; at < b.end;) {
     struct tb_plain_run r = tb_plain_locate(&j->p->v, at, b.end - at);
     r.store->ops->accum(r.store, kv, r.row, r.n, s + (at - b.first), TB_ATTN_BLOCK, j->heads_per_kv, acc, scratch);
@@ -108,7 +119,8 @@ static void split_task(void *arg, size_t task, unsigned thread) {
       fold_block(j, parts + g * stride, acc + g * s->d_v, scores + g * TB_ATTN_BLOCK, skip, b.end - b.first);
     accum_block(j, kv, b, scores, acc, scratch);
   }
-  for (uint32_t g = 0; g < group; g++) memcpy(parts + g * stride + 2, acc + g * s->d_v, s->d_v * sizeof *acc);
+  for (uint32_t g = 0; g < group; g++)
+    memcpy(parts + g * stride + 2, acc + g * s->d_v, s->d_v * sizeof *acc);
 }
 
 static void merge_task(void *arg, size_t head, unsigned thread) {
@@ -116,22 +128,26 @@ static void merge_task(void *arg, size_t head, unsigned thread) {
   const struct decode *j = arg;
   const uint32_t d = j->p->shape->d_v;
   float max = -INFINITY, sum = 0, *out = j->out + head * d;
-  for (uint32_t i = 0; i < j->n_splits; i++) max = fmaxf(max, partial(j, i, (uint32_t)head)[0]);
+  for (uint32_t i = 0; i < j->n_splits; i++)
+    max = fmaxf(max, partial(j, i, (uint32_t)head)[0]);
   memset(out, 0, d * sizeof *out);
   for (uint32_t i = 0; i < j->n_splits; i++) {
     const float *part = partial(j, i, (uint32_t)head);
     if (part[1] == 0) continue;
     float weight = expf(part[0] - max);
     sum += weight * part[1];
-    for (uint32_t c = 0; c < d; c++) out[c] += weight * part[2 + c];
+    for (uint32_t c = 0; c < d; c++)
+      out[c] += weight * part[2 + c];
   }
-  for (uint32_t c = 0; c < d; c++) out[c] /= sum;
+  for (uint32_t c = 0; c < d; c++)
+    out[c] /= sum;
 }
 
 void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, const float *q, float *out) {
   const struct tb_kv_shape *s = p->shape;
   const size_t n = (size_t)s->n_head * s->d_k;
-  for (size_t i = 0; i < n; i++) w->query[i] = q[i] * s->scale;
+  for (size_t i = 0; i < n; i++)
+    w->query[i] = q[i] * s->scale;
   if (s->d_k % 32 == 0) w->kernels->quant_q8(w->query_q, w->query_d, w->query_s, w->query, n);
   struct decode j = {.p = p, .w = w, .out = out, .pos = pos, .heads_per_kv = s->n_head / s->n_kv};
   if (s->sliding && pos + 1 > s->sliding) j.first = pos + 1 - s->sliding;
@@ -140,11 +156,13 @@ void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, 
   j.n_splits = tb_block_of(pos, sinks) / SPLIT_BLOCKS + 1 - j.first_split;
   const size_t tasks = (size_t)j.n_splits * s->n_kv;
   if ((size_t)(pos + 1 - j.first) * n < SERIAL_PRODUCTS)
-    for (size_t i = 0; i < tasks; i++) split_task(&j, i, 0);
+    for (size_t i = 0; i < tasks; i++)
+      split_task(&j, i, 0);
   else
     tb_parallel_for(w->team, tasks, split_task, &j);
   if (j.n_splits == 1)
-    for (uint32_t h = 0; h < s->n_head; h++) merge_task(&j, h, 0);
+    for (uint32_t h = 0; h < s->n_head; h++)
+      merge_task(&j, h, 0);
   else
     tb_parallel_for(w->team, s->n_head, merge_task, &j);
 }

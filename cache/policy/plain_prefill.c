@@ -58,7 +58,8 @@ static void expand_block(const struct tb_plain_side *side, uint32_t kv, struct t
 }
 
 /* Softmax step of one row: scores of the keys it may see become weights, the others 0. */
-static void fold_row(const struct prefill *j, const struct tile_memory *m, size_t row, uint32_t qpos, struct tb_block b) {
+static void fold_row(const struct prefill *j, const struct tile_memory *m, size_t row, uint32_t qpos,
+                     struct tb_block b) {
   const struct tb_kv_shape *s = j->p->shape;
   float *w = m->s + row * TB_ATTN_BLOCK, *o = m->o + row * s->d_v;
   const uint32_t n = b.end - b.first;
@@ -76,7 +77,8 @@ static void fold_row(const struct prefill *j, const struct tile_memory *m, size_
   float block_max = j->w->kernels->attn_max(w + lo, hi - lo);
   if (block_max > m->max[row]) {
     float shrink = expf(m->max[row] - block_max);
-    for (uint32_t c = 0; c < s->d_v; c++) o[c] *= shrink;
+    for (uint32_t c = 0; c < s->d_v; c++)
+      o[c] *= shrink;
     m->sum[row] *= shrink;
     m->max[row] = block_max;
   }
@@ -89,20 +91,23 @@ static void gather(const struct prefill *j, const struct tile_memory *m, uint32_
     for (uint32_t g = 0; g < j->group; g++) {
       const size_t row = (size_t)i * j->group + g;
       const float *q = j->q + ((size_t)(first + i) * s->n_head + kv * j->group + g) * s->d_k;
-      for (uint32_t c = 0; c < s->d_k; c++) m->q[row * s->d_k + c] = q[c] * s->scale;
+      for (uint32_t c = 0; c < s->d_k; c++)
+        m->q[row * s->d_k + c] = q[c] * s->scale;
       m->max[row] = -INFINITY;
       m->sum[row] = 0;
     }
   memset(m->o, 0, (size_t)tokens * j->group * s->d_v * sizeof *m->o);
 }
 
-static void scatter(const struct prefill *j, const struct tile_memory *m, uint32_t kv, uint32_t first, uint32_t tokens) {
+static void scatter(const struct prefill *j, const struct tile_memory *m, uint32_t kv, uint32_t first,
+                    uint32_t tokens) {
   const struct tb_kv_shape *s = j->p->shape;
   for (uint32_t i = 0; i < tokens; i++)
     for (uint32_t g = 0; g < j->group; g++) {
       const size_t row = (size_t)i * j->group + g;
       float *out = j->out + ((size_t)(first + i) * s->n_head + kv * j->group + g) * s->d_v;
-      for (uint32_t c = 0; c < s->d_v; c++) out[c] = m->o[row * s->d_v + c] / m->sum[row];
+      for (uint32_t c = 0; c < s->d_v; c++)
+        out[c] = m->o[row * s->d_v + c] / m->sum[row];
     }
 }
 
@@ -123,15 +128,18 @@ static void tile_task(void *arg, size_t task, unsigned thread) {
     if (b.first >= b.end) continue;
     expand_block(&j->p->k, kv, b, m.k, scratch);
     j->w->kernels->tile_qk(m.s, TB_ATTN_BLOCK, m.q, s->d_k, rows, m.k, s->d_k, b.end - b.first, s->d_k);
-    for (uint32_t row = 0; row < rows; row++) fold_row(j, &m, row, j->pos + first + row / j->group, b);
+    for (uint32_t row = 0; row < rows; row++)
+      fold_row(j, &m, row, j->pos + first + row / j->group, b);
     expand_block(&j->p->v, kv, b, m.v, scratch);
     j->w->kernels->tile_pv(m.o, s->d_v, m.s, TB_ATTN_BLOCK, rows, m.v, s->d_v, b.end - b.first, s->d_v);
   }
   scatter(j, &m, kv, first, tokens);
 }
 
-void tb_plain_prefill(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out) {
+void tb_plain_prefill(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
+                      float *out) {
   const uint32_t tile = tile_tokens(p->shape);
-  struct prefill j = {.p = p, .w = w, .q = q, .out = out, .pos = pos, .n = n, .group = p->shape->n_head / p->shape->n_kv, .tile = tile};
+  struct prefill j = {
+      .p = p, .w = w, .q = q, .out = out, .pos = pos, .n = n, .group = p->shape->n_head / p->shape->n_kv, .tile = tile};
   tb_parallel_for(w->team, (size_t)((n + tile - 1) / tile) * p->shape->n_kv, tile_task, &j);
 }

@@ -37,9 +37,10 @@ struct tb_plain;
 enum tb_status tb_plain_check(const struct tb_policy_layer *layer, struct tb_error *err);
 struct tb_policy_need tb_plain_need(const struct tb_policy_layer *layer);
 /* With arena->base NULL it only counts the bytes; `stored` grows by those that hold keys and values. */
-struct tb_plain *tb_plain_create(struct tb_arena *arena, const struct tb_policy_layer *layer, const struct tb_kernels *kernels,
-                                 uint64_t *stored);
-void tb_plain_append(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *k, const float *v);
+struct tb_plain *tb_plain_create(struct tb_arena *arena, const struct tb_policy_layer *layer,
+                                 const struct tb_kernels *kernels, uint64_t *stored);
+void tb_plain_append(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *k,
+                     const float *v);
 void tb_plain_attend(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out);
 enum { TB_PLAIN_STATE = 2 }; /* state words of a layer: encoded rows of keys and of values */
 void tb_plain_get_state(const struct tb_plain *p, uint32_t words[TB_PLAIN_STATE]);

@@ -4,9 +4,11 @@ enum { MAX_HEAD_SIZE = 512 }; /* limit of the attention kernels */
 
 enum tb_status tb_rows_check(enum tb_format format, const struct tb_store_config *config, struct tb_error *err) {
   const struct tb_format_info *info = &tb_formats[format];
-  if (config->args) return tb_fail(err, TB_E_ARG, "cache type %s takes no parameter, found ':%s'", info->name, config->args);
+  if (config->args)
+    return tb_fail(err, TB_E_ARG, "cache type %s takes no parameter, found ':%s'", info->name, config->args);
   if (config->d == 0 || config->d > MAX_HEAD_SIZE)
-    return tb_fail(err, TB_E_UNSUPPORTED, "cache type %s: head size %u is not in 1..%d", info->name, config->d, MAX_HEAD_SIZE);
+    return tb_fail(err, TB_E_UNSUPPORTED, "cache type %s: head size %u is not in 1..%d", info->name, config->d,
+                   MAX_HEAD_SIZE);
   if (config->d % info->block_values != 0)
     return tb_fail(err, TB_E_UNSUPPORTED, "cache type %s: head size %u is not a multiple of %u", info->name, config->d,
                    info->block_values);
@@ -33,10 +35,10 @@ void tb_rows_score(enum tb_format format, const struct tb_store *st, uint32_t he
                                   tb_row_bytes(format, st->config.d), n, st->config.d);
 }
 
-void tb_rows_accum(enum tb_format format, const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, const float *p,
-                   size_t ldp, uint32_t n_q, float *acc) {
-  st->kernels->attn_accum[format](acc, p, ldp, n_q, tb_rows_at(format, st, head, t0), tb_row_bytes(format, st->config.d), n,
-                                  st->config.d);
+void tb_rows_accum(enum tb_format format, const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n,
+                   const float *p, size_t ldp, uint32_t n_q, float *acc) {
+  st->kernels->attn_accum[format](acc, p, ldp, n_q, tb_rows_at(format, st, head, t0),
+                                  tb_row_bytes(format, st->config.d), n, st->config.d);
 }
 
 void tb_rows_expand(enum tb_format format, const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, float *x,
@@ -45,8 +47,8 @@ void tb_rows_expand(enum tb_format format, const struct tb_store *st, uint32_t h
     st->kernels->kvdequant[format](x + i * ldx, tb_rows_at(format, st, head, t0 + i), st->config.d);
 }
 
-void tb_rows_span(enum tb_format format, const struct tb_store_config *config, uint32_t head, uint32_t rows, size_t *offset,
-                  size_t *bytes) {
+void tb_rows_span(enum tb_format format, const struct tb_store_config *config, uint32_t head, uint32_t rows,
+                  size_t *offset, size_t *bytes) {
   const size_t row = tb_row_bytes(format, config->d);
   *offset = (size_t)head * config->cap * row;
   *bytes = rows * row;

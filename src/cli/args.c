@@ -6,9 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool takes_value(const struct cli_option *o) { return o->kind != CLI_FLAG && o->kind != CLI_UNFLAG; }
+static bool takes_value(const struct cli_option *o) {
+  return o->kind != CLI_FLAG && o->kind != CLI_UNFLAG;
+}
 
-static bool is_end(const struct cli_option *o) { return !o->short_name && !o->long_name; }
+static bool is_end(const struct cli_option *o) {
+  return !o->short_name && !o->long_name;
+}
 
 /* The option that `arg` names; *value is set for --name=value. */
 static const struct cli_option *find(const struct cli_option *o, const char *arg, const char **value) {
@@ -42,10 +46,18 @@ static bool store(const char *verb, const struct cli_option *o, const char *name
   int64_t integer = 0;
   char *end;
   switch (o->kind) {
-  case CLI_FLAG: *(bool *)o->target = true; return true;
-  case CLI_UNFLAG: *(bool *)o->target = false; return true;
-  case CLI_STRING: *(const char **)o->target = value; return true;
-  case CLI_IGNORED: fprintf(stderr, "thimble %s: %s is ignored: %s\n", verb, name, (const char *)o->target); return true;
+  case CLI_FLAG:
+    *(bool *)o->target = true;
+    return true;
+  case CLI_UNFLAG:
+    *(bool *)o->target = false;
+    return true;
+  case CLI_STRING:
+    *(const char **)o->target = value;
+    return true;
+  case CLI_IGNORED:
+    fprintf(stderr, "thimble %s: %s is ignored: %s\n", verb, name, (const char *)o->target);
+    return true;
   case CLI_LIST: {
     struct cli_list *list = o->target;
     if (list->n == CLI_LIST_MAX) return bad_value(verb, name, value, "is one too many");
@@ -75,8 +87,8 @@ static bool store(const char *verb, const struct cli_option *o, const char *name
   return false;
 }
 
-bool cli_parse(const char *verb, const struct cli_option *options, int argc, char **argv, const char **rest, size_t rest_max,
-               size_t *n_rest) {
+bool cli_parse(const char *verb, const struct cli_option *options, int argc, char **argv, const char **rest,
+               size_t rest_max, size_t *n_rest) {
   *n_rest = 0;
   for (int i = 1; i < argc; i++) {
     const char *arg = argv[i], *value = NULL;
@@ -111,8 +123,9 @@ bool cli_parse(const char *verb, const struct cli_option *options, int argc, cha
 void cli_print_options(const struct cli_option *o) {
   for (; !is_end(o); o++) {
     char names[64];
-    snprintf(names, sizeof names, "%s%s%s%s%s", o->short_name ? o->short_name : "", o->short_name && o->long_name ? ", " : "",
-             o->long_name ? o->long_name : "", o->value ? " " : "", o->value ? o->value : "");
+    snprintf(names, sizeof names, "%s%s%s%s%s", o->short_name ? o->short_name : "",
+             o->short_name && o->long_name ? ", " : "", o->long_name ? o->long_name : "", o->value ? " " : "",
+             o->value ? o->value : "");
     printf("  %-30s %s\n", names, o->help);
   }
 }

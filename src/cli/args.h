@@ -36,10 +36,10 @@ struct cli_option {
   const char *help;
 };
 
-/* Parses argv[1…]; arguments without a dash go to `rest` (at most rest_max). Prints one line to stderr and returns false
- * when something is wrong. The table ends with an all-zero entry. */
-bool cli_parse(const char *verb, const struct cli_option *options, int argc, char **argv, const char **rest, size_t rest_max,
-               size_t *n_rest);
+/* Parses argv[1…]; arguments without a dash go to `rest` (at most rest_max). Prints one line to stderr and returns
+ * false when something is wrong. The table ends with an all-zero entry. */
+bool cli_parse(const char *verb, const struct cli_option *options, int argc, char **argv, const char **rest,
+               size_t rest_max, size_t *n_rest);
 
 /* Prints the options to stdout. */
 void cli_print_options(const struct cli_option *options);

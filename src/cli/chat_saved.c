@@ -27,7 +27,8 @@ void chat_save(struct chat_session *s) {
     tb_chat_get(s->chat, i, &role, &text, &length);
     p = put(put(p, role, strlen(role)), text, length);
   }
-  if (!messages) fprintf(stderr, "thimble chat: --session: out of memory, the conversation is not saved\n");
+  if (!messages)
+    fprintf(stderr, "thimble chat: --session: out of memory, the conversation is not saved\n");
   else if (tb_session_save(s->ctx, s->args->session, messages, bytes, &err) != TB_OK)
     fprintf(stderr, "thimble chat: --session: the conversation is not saved: %s\n", err.text);
   free(messages);
@@ -69,9 +70,12 @@ bool chat_restore(struct chat_session *s) {
   void *extra = NULL;
   size_t bytes;
   if (!s->args->session || (access(s->args->session, F_OK) != 0 && errno == ENOENT)) return true;
-  bool ok = tb_session_load(s->ctx, s->args->session, &extra, &bytes, &err) == TB_OK && restore_messages(s, extra, bytes, &err);
+  bool ok = tb_session_load(s->ctx, s->args->session, &extra, &bytes, &err) == TB_OK &&
+            restore_messages(s, extra, bytes, &err);
   tb_session_free_extra(s->ctx, extra);
-  if (!ok) fprintf(stderr, "thimble chat: --session: %s\n", err.text);
-  else if (s->interactive) fprintf(stderr, "[restored %zu messages from %s]\n", tb_chat_count(s->chat), s->args->session);
+  if (!ok)
+    fprintf(stderr, "thimble chat: --session: %s\n", err.text);
+  else if (s->interactive)
+    fprintf(stderr, "[restored %zu messages from %s]\n", tb_chat_count(s->chat), s->args->session);
   return ok;
 }

@@ -27,7 +27,7 @@ static int64_t local_time(void) {
   return (int64_t)t + (int64_t)difftime(mktime(&local), mktime(&utc));
 }
 
-/* ------------------------------------------------------------------------------------------------------------ opening */
+/* ------------------------------------------------------------------------------------------------------ opening */
 
 static bool open_chat(struct chat_session *s, struct tb_error *err) {
   const char *name = s->args->template_name;
@@ -57,8 +57,14 @@ bool chat_open(struct chat_session *s, const struct chat_args *args) {
   size_t length;
   char *plan = args->plan ? cli_read_file("chat", args->plan, &length) : NULL;
   if (args->plan && !plan) return false;
-  struct tb_context_options o = {.kv_plan = plan, .n_ctx = args->n_ctx, .n_batch = args->n_batch, .n_threads = args->threads, .type_k = args->type_k,
-                                 .type_v = args->type_v, .kv_window = args->window, .kv_sinks = args->sinks};
+  struct tb_context_options o = {.kv_plan = plan,
+                                 .n_ctx = args->n_ctx,
+                                 .n_batch = args->n_batch,
+                                 .n_threads = args->threads,
+                                 .type_k = args->type_k,
+                                 .type_v = args->type_v,
+                                 .kv_window = args->window,
+                                 .kv_sinks = args->sinks};
   enum tb_status made = tb_context_create(&s->ctx, s->model, &o, &err);
   free(plan);
   if (made != TB_OK || tb_sampler_create(&s->sampler, s->model, &args->sampler, &err) != TB_OK) {
@@ -80,7 +86,7 @@ void chat_close(struct chat_session *s) {
   tb_model_free(s->model);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- rendering */
+/* ---------------------------------------------------------------------------------------------------- rendering */
 
 /* Ids of the conversation into s->ids; *n of them. */
 static enum tb_status encode(struct chat_session *s, bool generate, size_t *n, struct tb_error *err) {
@@ -100,7 +106,7 @@ size_t chat_tokens(struct chat_session *s) {
   return tb_chat_count(s->chat) && encode(s, false, &n, &err) == TB_OK ? n : 0;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- answering */
+/* ---------------------------------------------------------------------------------------------------- answering */
 
 struct answer {
   struct chat_session *s;
@@ -121,7 +127,9 @@ static bool keep_text(struct answer *a, const char *piece, size_t n) {
   return true;
 }
 
-static bool is_piece(const char *piece, size_t n, const char *mark) { return n == strlen(mark) && memcmp(piece, mark, n) == 0; }
+static bool is_piece(const char *piece, size_t n, const char *mark) {
+  return n == strlen(mark) && memcmp(piece, mark, n) == 0;
+}
 
 static void style(const struct answer *a, const char *code) {
   if (a->s->colours) fputs(code, stdout);
@@ -156,7 +164,8 @@ static enum tb_status generate(struct answer *a, struct tb_error *err) {
   double start = now();
   enum tb_status status = TB_OK;
   s->answered = 0;
-  while (!status && (s->args->n_predict < 0 || s->answered < (size_t)s->args->n_predict) && !a->stream.stopped && !cli_interrupted()) {
+  while (!status && (s->args->n_predict < 0 || s->answered < (size_t)s->args->n_predict) && !a->stream.stopped &&
+         !cli_interrupted()) {
     tb_token token = tb_sampler_pick(s->sampler, tb_logits(s->ctx));
     if (tb_token_ends(s->model, token)) break;
     char piece[1024];
@@ -183,12 +192,14 @@ static enum tb_status read_prompt(struct chat_session *s, struct tb_error *err) 
   if (status) return status;
   if (n + ROOM_FOR_ANSWER > s->n_ctx) {
     snprintf(err->text, sizeof err->text,
-             "the conversation would take %zu of %u tokens and leave no room for an answer; /reset forgets it, a larger context is given with -c N",
+             "the conversation would take %zu of %u tokens and leave no room for an answer; /reset forgets it, a "
+             "larger context is given with -c N",
              n, s->n_ctx);
     return err->status = TB_E_CONTEXT;
   }
   if (n > s->n_ctx / 5 * 4)
-    fprintf(stderr, "[%zu of %u tokens of context are used; /reset forgets the conversation, -c N gives more room]\n", n, s->n_ctx);
+    fprintf(stderr, "[%zu of %u tokens of context are used; /reset forgets the conversation, -c N gives more room]\n",
+            n, s->n_ctx);
   double start = now();
   status = tb_eval_prompt(s->ctx, s->ids, n, &s->reused, cli_progress_show, &progress, err);
   s->read = n - s->reused;
@@ -210,7 +221,9 @@ enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t len
   }
   status = generate(&a, &err);
   if (status == TB_E_CONTEXT)
-    fprintf(stderr, "[the context of %u tokens is full and the answer was cut; /reset forgets the conversation, -c N gives more room]\n",
+    fprintf(stderr,
+            "[the context of %u tokens is full and the answer was cut; /reset forgets the conversation, -c N gives "
+            "more room]\n",
             s->n_ctx);
   else if (status) {
     cli_report("chat", &err);
@@ -233,9 +246,11 @@ void chat_print_status(const struct chat_session *s) {
           s->answer_seconds > 0 ? (double)s->answered / s->answer_seconds : 0.0, info.n_past, s->n_ctx);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ changing */
+/* ----------------------------------------------------------------------------------------------------- changing */
 
-void chat_reset(struct chat_session *s) { tb_chat_keep(s->chat, s->args->system && *s->args->system ? 1 : 0); }
+void chat_reset(struct chat_session *s) {
+  tb_chat_keep(s->chat, s->args->system && *s->args->system ? 1 : 0);
+}
 
 bool chat_set_system(struct chat_session *s, const char *text) {
   struct tb_error err;

@@ -36,7 +36,7 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ values */
+/* ------------------------------------------------------------------------------------------------------- values */
 
 static bool add_value(struct values *out, uint64_t v, uint64_t max) {
   if (out->n == MAX_VALUES || v > max) return false;
@@ -62,19 +62,24 @@ static bool parse_values(const char *option, const char *text, uint32_t max, str
         p = end + 1;
         uint64_t by = strtoull(p, &end, 10);
         ok = end != p && by >= 1 && (!times || (by >= 2 && first >= 1));
-        if (times) factor = by, step = 0;
-        else step = by;
+        if (times)
+          factor = by, step = 0;
+        else
+          step = by;
       }
     }
-    for (uint64_t v = first; ok && v <= last; v = v * factor + step) ok = add_value(out, v, max);
+    for (uint64_t v = first; ok && v <= last; v = v * factor + step)
+      ok = add_value(out, v, max);
     ok = ok && (*end == '\0' || (*end == ',' && end[1]));
     p = *end == ',' ? end + 1 : end;
   }
-  if (!ok) fprintf(stderr, "thimble bench: %s: '%s' is not a list like 512,1024 or 128-512+128 with numbers up to %u\n", option, text, max);
+  if (!ok)
+    fprintf(stderr, "thimble bench: %s: '%s' is not a list like 512,1024 or 128-512+128 with numbers up to %u\n",
+            option, text, max);
   return ok;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- running */
+/* ------------------------------------------------------------------------------------------------------ running */
 
 static enum tb_status one_run(struct tb_context *ctx, const struct result *r, uint32_t n_vocab, const tb_token *tokens,
                               struct tb_error *err) {
@@ -100,10 +105,14 @@ static bool run_test(const struct bench_args *a, struct tb_model *model, struct 
   const uint32_t most = r->n_prompt + r->depth > 1 ? r->n_prompt + r->depth : 1;
   tb_token *tokens = malloc(most * sizeof *tokens);
   double sum = 0, squares = 0;
-  struct tb_context_options options = {.n_ctx = r->depth + r->n_prompt + r->n_generate, .n_batch = a->n_batch,
-                                       .n_threads = r->threads, .type_k = a->type_k, .type_v = a->type_v};
+  struct tb_context_options options = {.n_ctx = r->depth + r->n_prompt + r->n_generate,
+                                       .n_batch = a->n_batch,
+                                       .n_threads = r->threads,
+                                       .type_k = a->type_k,
+                                       .type_v = a->type_v};
   enum tb_status s = tokens ? tb_context_create(&ctx, model, &options, &err) : TB_E_NOMEM;
-  for (uint32_t i = 0; tokens && i < most; i++) tokens[i] = (tb_token)((i * 104729u + 17u) % r->model.n_vocab);
+  for (uint32_t i = 0; tokens && i < most; i++)
+    tokens[i] = (tb_token)((i * 104729u + 17u) % r->model.n_vocab);
   if (!s) s = fill(a, ctx, r->depth, tokens, &err);
   if (!s) {
     tb_context_get_info(ctx, &info);
@@ -128,13 +137,15 @@ static bool run_test(const struct bench_args *a, struct tb_model *model, struct 
   return s == TB_OK && !cli_interrupted();
 }
 
-/* ---------------------------------------------------------------------------------------------------------- printing */
+/* ----------------------------------------------------------------------------------------------------- printing */
 
 static void test_name(const struct result *r, char name[64]) {
   char depth[24] = "";
   if (r->depth) snprintf(depth, sizeof depth, " @ d%u", r->depth);
-  if (r->n_prompt && r->n_generate) snprintf(name, 64, "pp%u+tg%u%s", r->n_prompt, r->n_generate, depth);
-  else snprintf(name, 64, "%s%u%s", r->n_prompt ? "pp" : "tg", r->n_prompt ? r->n_prompt : r->n_generate, depth);
+  if (r->n_prompt && r->n_generate)
+    snprintf(name, 64, "pp%u+tg%u%s", r->n_prompt, r->n_generate, depth);
+  else
+    snprintf(name, 64, "%s%u%s", r->n_prompt ? "pp" : "tg", r->n_prompt ? r->n_prompt : r->n_generate, depth);
 }
 
 /* Share of the measured bandwidth that the weights alone use while generating. */
@@ -148,24 +159,27 @@ static void print_md(const struct result *r, bool first) {
   if (first)
     printf("| model | size | params | isa | threads | type_k | type_v | test | t/s | read GB/s | weights/bandwidth |\n"
            "| --- | ---: | ---: | --- | ---: | --- | --- | --- | ---: | ---: | ---: |\n");
-  printf("| %s %s | %.2f GiB | %.2f B | %s | %u | %s | %s | %s | %.2f ± %.2f | %.1f | ", r->model.architecture, r->model.name,
-         (double)r->model.file_bytes / 0x1p30, (double)r->model.n_params / 1e9, r->model.isa, r->threads, r->type_k, r->type_v, name,
-         r->mean, r->deviation, r->bandwidth / 1e9);
-  if (r->n_prompt) puts("|");
-  else printf("%.2f |\n", bandwidth_share(r));
+  printf("| %s %s | %.2f GiB | %.2f B | %s | %u | %s | %s | %s | %.2f ± %.2f | %.1f | ", r->model.architecture,
+         r->model.name, (double)r->model.file_bytes / 0x1p30, (double)r->model.n_params / 1e9, r->model.isa, r->threads,
+         r->type_k, r->type_v, name, r->mean, r->deviation, r->bandwidth / 1e9);
+  if (r->n_prompt)
+    puts("|");
+  else
+    printf("%.2f |\n", bandwidth_share(r));
 }
 
 static void print_jsonl(const struct result *r, bool first) {
   (void)first;
-  printf("{\"model_type\":\"%s\",\"model_size\":%llu,\"model_n_params\":%llu,\"isa\":\"%s\",\"n_threads\":%u,\"type_k\":\"%s\","
+  printf("{\"model_type\":\"%s\",\"model_size\":%llu,\"model_n_params\":%llu,\"isa\":\"%s\",\"n_threads\":%u,\"type_"
+         "k\":\"%s\","
          "\"type_v\":\"%s\",\"n_prompt\":%u,\"n_gen\":%u,\"n_depth\":%u,\"avg_ts\":%.6f,\"stddev_ts\":%.6f,"
          "\"read_bandwidth\":%.0f,\"weight_bytes_per_token\":%llu,\"kv_bytes\":%llu}\n",
-         r->model.architecture, (unsigned long long)r->model.file_bytes, (unsigned long long)r->model.n_params, r->model.isa,
-         r->threads, r->type_k, r->type_v, r->n_prompt, r->n_generate, r->depth, r->mean, r->deviation, r->bandwidth,
-         (unsigned long long)r->bytes_per_token, (unsigned long long)r->cache_bytes);
+         r->model.architecture, (unsigned long long)r->model.file_bytes, (unsigned long long)r->model.n_params,
+         r->model.isa, r->threads, r->type_k, r->type_v, r->n_prompt, r->n_generate, r->depth, r->mean, r->deviation,
+         r->bandwidth, (unsigned long long)r->bytes_per_token, (unsigned long long)r->cache_bytes);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- verb */
+/* --------------------------------------------------------------------------------------------------------- verb */
 
 static int run_all(const struct bench_args *a, struct tb_model *model) {
   struct result r = {.type_k = a->type_k ? a->type_k : "f16", .type_v = a->type_v ? a->type_v : "f16"};
@@ -183,8 +197,10 @@ static int run_all(const struct bench_args *a, struct tb_model *model) {
         one.n_generate = prompt ? 0 : a->generate.v[i - a->prompt.n];
         if (one.n_prompt + one.n_generate == 0) continue;
         if (!run_test(a, model, &one)) return CLI_FAILED;
-        if (a->format[0] == 'm') print_md(&one, first);
-        else print_jsonl(&one, first);
+        if (a->format[0] == 'm')
+          print_md(&one, first);
+        else
+          print_jsonl(&one, first);
         fflush(stdout);
         first = false;
       }
@@ -205,7 +221,8 @@ int cmd_bench(int argc, char **argv) {
       {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
       {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values (f16)"},
       {"-r", "--repetitions", CLI_U32, &a.repeats, 1, MAX_REPEATS, "N", "runs per test (5)"},
-      {NULL, "--real-fill", CLI_FLAG, &a.real_fill, 0, 0, NULL, "reach the depth by computing, not by filling the cache"},
+      {NULL, "--real-fill", CLI_FLAG, &a.real_fill, 0, 0, NULL,
+       "reach the depth by computing, not by filling the cache"},
       {"-o", "--output", CLI_STRING, &a.format, 0, 0, "FORMAT", "md or jsonl"},
       {"-ngl", "--n-gpu-layers", CLI_IGNORED, (void *)(uintptr_t)no_gpu, 0, 0, "N", "accepted for scripts and ignored"},
       {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},

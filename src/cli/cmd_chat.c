@@ -7,14 +7,15 @@
 #include "cli/chat_session.h"
 #include "cli/line.h"
 
-static const char commands[] = "  /help          this list\n"
-                               "  /reset         forget the conversation\n"
-                               "  /load FILE     ask with the text of a file\n"
-                               "  /system TEXT   set the system message and forget the conversation\n"
-                               "  /stats         speed and use of the context\n"
-                               "  /exit          leave (also Ctrl-D)\n"
-                               "A backslash at the end of a line goes on in the next one; \"\"\" opens and closes a longer text.\n"
-                               "Ctrl-C stops an answer, pressed again it leaves.\n";
+static const char commands[] =
+    "  /help          this list\n"
+    "  /reset         forget the conversation\n"
+    "  /load FILE     ask with the text of a file\n"
+    "  /system TEXT   set the system message and forget the conversation\n"
+    "  /stats         speed and use of the context\n"
+    "  /exit          leave (also Ctrl-D)\n"
+    "A backslash at the end of a line goes on in the next one; \"\"\" opens and closes a longer text.\n"
+    "Ctrl-C stops an answer, pressed again it leaves.\n";
 
 enum command { NOT_A_COMMAND, DONE, ASK, LEAVE };
 
@@ -39,7 +40,8 @@ static bool is_command(const char *line, const char *name) {
   return strncmp(line, name, n) == 0 && (line[n] == '\0' || line[n] == ' ');
 }
 
-static enum command run_command(struct chat_session *s, struct chat_args *args, char **line, size_t *length, char **system) {
+static enum command run_command(struct chat_session *s, struct chat_args *args, char **line, size_t *length,
+                                char **system) {
   if (**line != '/') return NOT_A_COMMAND;
   if (is_command(*line, "/exit") || is_command(*line, "/quit")) return LEAVE;
   if (is_command(*line, "/load")) return load(line, length);
@@ -55,7 +57,8 @@ static enum command run_command(struct chat_session *s, struct chat_args *args, 
     *system = strdup(*line + 7 + strspn(*line + 7, " "));
     args->system = *system;
     chat_set_system(s, *system);
-    puts(*system && **system ? "(system message set; the conversation is forgotten)" : "(no system message; the conversation is forgotten)");
+    puts(*system && **system ? "(system message set; the conversation is forgotten)"
+                             : "(no system message; the conversation is forgotten)");
   } else {
     fprintf(stderr, "unknown command '%s'; /help lists them\n", *line);
   }
@@ -105,10 +108,13 @@ int cmd_chat(int argc, char **argv) {
       {"-m", "--model", CLI_STRING, &a.model, 0, 0, "FILE", "GGUF file (default: the bundled model)"},
       {"-sys", "--system-prompt", CLI_STRING, &a.system, 0, 0, "TEXT", "system message"},
       {"-f", "--file", CLI_STRING, &a.file, 0, 0, "FILE", "begin by asking with the text of a file"},
-      {NULL, "--session", CLI_STRING, &a.session, 0, 0, "FILE", "continue the conversation of this file and keep it there"},
-      {NULL, "--chat-template", CLI_STRING, &a.template_name, 0, 0, "NAME", "built-in template or a file instead of the model's"},
+      {NULL, "--session", CLI_STRING, &a.session, 0, 0, "FILE",
+       "continue the conversation of this file and keep it there"},
+      {NULL, "--chat-template", CLI_STRING, &a.template_name, 0, 0, "NAME",
+       "built-in template or a file instead of the model's"},
       {NULL, "--think", CLI_STRING, &a.think, 0, 0, "on|off|hide", "let the model think, not think, or think unseen"},
-      {"-n", "--predict", CLI_I32, &a.n_predict, -1, INT32_MAX, "N", "most tokens of an answer (-1: until the model ends)"},
+      {"-n", "--predict", CLI_I32, &a.n_predict, -1, INT32_MAX, "N",
+       "most tokens of an answer (-1: until the model ends)"},
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 0, 1u << 30, "N", "context in tokens (0: the model's, as memory allows)"},
       {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
       {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
@@ -116,14 +122,18 @@ int cmd_chat(int argc, char **argv) {
       {NULL, "--temp", CLI_FLOAT, &a.sampler.temperature, 0, 1000, "T", "temperature, 0: always the likeliest (0.8)"},
       {NULL, "--top-k", CLI_U32, &a.sampler.top_k, 0, INT32_MAX, "N", "keep the N likeliest, 0: all (40)"},
       {NULL, "--top-p", CLI_FLOAT, &a.sampler.top_p, 0, 1, "P", "keep the likeliest that sum up to P (0.95)"},
-      {NULL, "--min-p", CLI_FLOAT, &a.sampler.min_p, 0, 1, "P", "drop what is less likely than P times the best (0.05)"},
+      {NULL, "--min-p", CLI_FLOAT, &a.sampler.min_p, 0, 1, "P",
+       "drop what is less likely than P times the best (0.05)"},
       {NULL, "--repeat-penalty", CLI_FLOAT, &a.sampler.repeat_penalty, 1e-6, 1000, "X", "1: none (1.0)"},
-      {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N", "tokens the penalty looks back on (64)"},
+      {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N",
+       "tokens the penalty looks back on (64)"},
       {"-r", "--stop", CLI_LIST, &a.stops, 0, 0, "TEXT", "end an answer when this text comes (several may be given)"},
       {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
       {NULL, "--kv-plan", CLI_STRING, &a.plan, 0, 0, "FILE", "cache types layer by layer, from a plan file"},
-      {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N", "newest tokens kept in f16 beside packed types (128; -1: none)"},
-      {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N", "first tokens kept in f16 beside packed types (5; -1: none)"},
+      {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N",
+       "newest tokens kept in f16 beside packed types (128; -1: none)"},
+      {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N",
+       "first tokens kept in f16 beside packed types (5; -1: none)"},
       {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values (f16)"},
       {"-ngl", "--n-gpu-layers", CLI_IGNORED, (void *)(uintptr_t)no_gpu, 0, 0, "N", "accepted for scripts and ignored"},
       {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},

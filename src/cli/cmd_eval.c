@@ -30,8 +30,13 @@ static bool parse_cache(const char *text, struct eval_config *c) {
 static bool make_contexts(struct eval *e, const struct eval_args *a) {
   for (size_t i = 0; i < e->n_configs; i++) {
     struct eval_config *c = &e->configs[i];
-    struct tb_context_options o = {.n_ctx = e->n_ctx, .n_batch = e->n_batch, .n_threads = a->threads, .type_k = c->type_k,
-                                   .type_v = c->type_v, .kv_window = a->window, .kv_sinks = a->sinks};
+    struct tb_context_options o = {.n_ctx = e->n_ctx,
+                                   .n_batch = e->n_batch,
+                                   .n_threads = a->threads,
+                                   .type_k = c->type_k,
+                                   .type_v = c->type_v,
+                                   .kv_window = a->window,
+                                   .kv_sinks = a->sinks};
     struct tb_error err;
     struct tb_context_info info;
     if (tb_context_create(&c->ctx, e->model, &o, &err) != TB_OK) {
@@ -44,7 +49,7 @@ static bool make_contexts(struct eval *e, const struct eval_args *a) {
   return true;
 }
 
-/* --------------------------------------------------------------------------------------------------------- printing */
+/* ----------------------------------------------------------------------------------------------------- printing */
 
 static int ascending(const void *a, const void *b) {
   const double *x = a, *y = b;
@@ -59,7 +64,8 @@ static struct row row_of(const struct eval *e, struct eval_config *c) {
   struct row r = {0};
   const size_t n = c->predictions;
   if (n) {
-    for (size_t i = 0; i < n; i++) r.kld += c->kld[i] / (double)n;
+    for (size_t i = 0; i < n; i++)
+      r.kld += c->kld[i] / (double)n;
     qsort(c->kld, n, sizeof *c->kld, ascending);
     r.kld_median = c->kld[n / 2];
     r.kld_99 = c->kld[(size_t)((double)n * 0.99)];
@@ -83,20 +89,23 @@ static void wilson(size_t right, size_t n, double *lo, double *hi) {
 }
 
 static void print_md(struct eval *e) {
-  puts("| cache K/V | bits per element | perplexity | KLD mean | median | 99 % | max | same top-1 | encoded | recall (95 %) | lost / won | s |\n"
+  puts("| cache K/V | bits per element | perplexity | KLD mean | median | 99 % | max | same top-1 | encoded | recall "
+       "(95 %) | lost / won | s |\n"
        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- | ---: |");
   for (size_t i = 0; i < e->n_configs; i++) {
     struct eval_config *c = &e->configs[i];
     struct row r = row_of(e, c);
     printf("| %s | %.3f | ", c->name, r.bits);
     if (c->predictions)
-      printf("%.4f | %.3e | %.1e | %.1e | %.1e | %.2f %% | %.0f %% | ", r.perplexity, r.kld, r.kld_median, r.kld_99, r.kld_max,
-             100 * r.same_top, 100 * r.encoded);
-    else printf("| | | | | | | ");
+      printf("%.4f | %.3e | %.1e | %.1e | %.1e | %.2f %% | %.0f %% | ", r.perplexity, r.kld, r.kld_median, r.kld_99,
+             r.kld_max, 100 * r.same_top, 100 * r.encoded);
+    else
+      printf("| | | | | | | ");
     if (c->questions) {
       double lo, hi;
       wilson(c->right, c->questions, &lo, &hi);
-      printf("%.2f %% of %zu (%.1f-%.1f) | %zu / %zu | ", 100 * r.recall, c->questions, 100 * lo, 100 * hi, c->only_first, c->only_this);
+      printf("%.2f %% of %zu (%.1f-%.1f) | %zu / %zu | ", 100 * r.recall, c->questions, 100 * lo, 100 * hi,
+             c->only_first, c->only_this);
     } else {
       printf("| | ");
     }
@@ -105,13 +114,15 @@ static void print_md(struct eval *e) {
 }
 
 static void print_csv(struct eval *e) {
-  puts("model,cache,bits_per_element,n_ctx,predictions,perplexity,kld_mean,kld_median,kld_99,kld_max,same_top1,encoded,questions,right,lost,won");
+  puts("model,cache,bits_per_element,n_ctx,predictions,perplexity,kld_mean,kld_median,kld_99,kld_max,same_top1,encoded,"
+       "questions,right,lost,won");
   for (size_t i = 0; i < e->n_configs; i++) {
     struct eval_config *c = &e->configs[i];
     struct row r = row_of(e, c);
-    printf("%s,%s,%.4f,%u,%zu,%.6f,%.6e,%.6e,%.6e,%.6e,%.6f,%.4f,%zu,%zu,%zu,%zu\n", *e->info.name ? e->info.name : e->info.architecture,
-           c->name, r.bits, e->n_ctx, c->predictions, r.perplexity, r.kld, r.kld_median, r.kld_99, r.kld_max, r.same_top, r.encoded,
-           c->questions, c->right, c->only_first, c->only_this);
+    printf("%s,%s,%.4f,%u,%zu,%.6f,%.6e,%.6e,%.6e,%.6e,%.6f,%.4f,%zu,%zu,%zu,%zu\n",
+           *e->info.name ? e->info.name : e->info.architecture, c->name, r.bits, e->n_ctx, c->predictions, r.perplexity,
+           r.kld, r.kld_median, r.kld_99, r.kld_max, r.same_top, r.encoded, c->questions, c->right, c->only_first,
+           c->only_this);
   }
 }
 
@@ -121,22 +132,26 @@ static bool check_encoded(struct eval *e) {
   for (size_t i = 1; i < e->n_configs; i++) {
     const struct eval_config *c = &e->configs[i];
     if (c->predictions == 0 || c->encoded >= 0.8 * c->attended) continue;
-    fprintf(stderr, "thimble eval: %s: only %.0f %% of the attended tokens were encoded, 80 %% are needed: use a longer -c or a smaller --kv-window\n",
+    fprintf(stderr,
+            "thimble eval: %s: only %.0f %% of the attended tokens were encoded, 80 %% are needed: use a longer -c or "
+            "a smaller --kv-window\n",
             c->name, 100 * c->encoded / c->attended);
     ok = false;
   }
   return ok;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- verb */
+/* --------------------------------------------------------------------------------------------------------- verb */
 
 static int run(struct eval *e, const struct eval_args *a) {
   if (!make_contexts(e, a)) return CLI_FAILED;
   if (a->text && !eval_text(e, a->text)) return CLI_FAILED;
   if (a->recall && !e->stopped && !eval_recall(e, a->recall)) return CLI_FAILED;
   if (e->stopped) fputs("\r\033[Kstopped: what was measured so far\n", stderr);
-  if (strcmp(a->format, "csv") == 0) print_csv(e);
-  else print_md(e);
+  if (strcmp(a->format, "csv") == 0)
+    print_csv(e);
+  else
+    print_md(e);
   return check_encoded(e) ? CLI_OK : CLI_FAILED;
 }
 
@@ -148,7 +163,8 @@ int cmd_eval(int argc, char **argv) {
       {NULL, "--recall", CLI_STRING, &a.recall, 0, 0, "FILE", "questions (jsonl): share of answers that are right"},
       {NULL, "--cache", CLI_LIST, &a.caches, 0, 0, "K/V", "cache types to compare (several may be given)"},
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 16, 1u << 24, "N", "tokens per chunk (512; with --recall the model's)"},
-      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "tokens computed together: 1 is how users decode (512)"},
+      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N",
+       "tokens computed together: 1 is how users decode (512)"},
       {NULL, "--chunks", CLI_U32, &a.chunks, 0, 1u << 24, "N", "chunks of the text (0: all)"},
       {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N", "tokens kept in f16 beside packed types (-1: none)"},
       {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N", "first tokens kept in f16 (-1: none)"},
@@ -160,19 +176,24 @@ int cmd_eval(int argc, char **argv) {
   size_t n_rest;
   if (!cli_parse("eval", options, argc, argv, NULL, 0, &n_rest)) return CLI_USAGE;
   if (a.help) {
-    puts("usage: thimble eval [-m FILE] -f TEXT | --recall JSONL [--cache K/V ...]; everything is compared with the f32 cache");
+    puts("usage: thimble eval [-m FILE] -f TEXT | --recall JSONL [--cache K/V ...]; everything is compared with the "
+         "f32 cache");
     cli_print_options(options);
     return CLI_OK;
   }
   if ((!a.text && !a.recall) || (strcmp(a.format, "md") != 0 && strcmp(a.format, "csv") != 0)) {
-    fprintf(stderr, a.text || a.recall ? "thimble eval: -o: '%s' is not md or csv\n" : "thimble eval: give -f TEXT or --recall JSONL%.0s\n", a.format);
+    fprintf(stderr,
+            a.text || a.recall ? "thimble eval: -o: '%s' is not md or csv\n"
+                               : "thimble eval: give -f TEXT or --recall JSONL%.0s\n",
+            a.format);
     return CLI_USAGE;
   }
   static struct eval_config configs[EVAL_CONFIGS];
   struct eval e = {.n_batch = a.n_batch, .chunks = a.chunks, .configs = configs, .n_configs = 1};
   bool ok = parse_cache("f32/f32", &configs[0]);
   if (a.caches.n == 0) a.caches.items[a.caches.n++] = "f16";
-  for (size_t i = 0; ok && i < a.caches.n; i++) ok = parse_cache(a.caches.items[i], &configs[e.n_configs++]);
+  for (size_t i = 0; ok && i < a.caches.n; i++)
+    ok = parse_cache(a.caches.items[i], &configs[e.n_configs++]);
   if (!ok) return CLI_USAGE;
   cli_catch_signals();
   if (!(e.model = cli_open_model("eval", a.model))) return CLI_FAILED;

@@ -1,4 +1,5 @@
-/* thimble run: reads a prompt, writes its continuation. */
+/* thimble run: one question and its answer; with --raw, or for a model without a chat template, a text's continuation.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,8 @@ struct run_args {
   int32_t n_predict, window, sinks;
   uint32_t threads, n_ctx, n_batch;
   struct tb_sampler_options sampler;
-  bool seed_given, no_escape, no_bos, ignore_eos, all_logits, quiet, help;
+  bool no_escape, raw, ignore_eos, all_logits, quiet, help;
+  const char *system;
   const char *seed;
   struct cli_list stops;
   const char *type_k, *type_v, *plan;
@@ -23,7 +25,7 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ prompt */
+/* ------------------------------------------------------------------------------------------------------- prompt */
 
 /* The prompt's text, malloc'd: -p, -f, or standard input. */
 static char *prompt_text(const struct run_args *a, size_t *length) {
@@ -65,27 +67,64 @@ static tb_token *parse_ids(const char *path, size_t *n) {
   return ids;
 }
 
+/* The prompt as it stands. */
+static enum tb_status plain_ids(const struct tb_model *model, const char *text, size_t length, tb_token *ids,
+                                size_t cap, size_t *n, struct tb_error *err) {
+  return tb_tokenize(model, text, length, TB_TOKENIZE_SPECIAL_PARSE | TB_TOKENIZE_SPECIAL_ADD, ids, cap, n, err);
+}
+
+/* The prompt as a question, through the model's chat template. */
+static enum tb_status chat_ids(const struct run_args *a, const struct tb_model *model, const char *text, size_t length,
+                               tb_token *ids, size_t cap, size_t *n, struct tb_error *err) {
+  struct tb_chat *chat;
+  const struct tb_chat_options options = {.thinking = -1, .time = (int64_t)time(NULL)};
+  enum tb_status s = tb_chat_create(&chat, model, &options, err);
+  if (s) return s;
+  if (a->system) s = tb_chat_add(chat, "system", a->system, strlen(a->system), err);
+  if (!s) s = tb_chat_add(chat, "user", text, length, err);
+  if (!s) s = tb_chat_encode(chat, true, ids, cap, n, err);
+  tb_chat_free(chat);
+  return s;
+}
+
 static tb_token *prompt_tokens(const struct run_args *a, const struct tb_model *model, size_t *n, int *code) {
   *code = CLI_FAILED;
   if (a->tokens) return parse_ids(a->tokens, n);
-  size_t length;
+  size_t length, cap;
   char *text = prompt_text(a, &length);
   if (!text) return NULL;
-  tb_token *ids = malloc((length + 16) * sizeof *ids);
+  struct tb_model_info info;
   struct tb_error err;
-  unsigned flags = TB_TOKENIZE_SPECIAL_PARSE | (a->no_bos ? 0 : TB_TOKENIZE_SPECIAL_ADD);
-  if (!ids || tb_tokenize(model, text, length, flags, ids, length + 16, n, &err) != TB_OK) {
-    *code = ids ? cli_report("run", &err) : CLI_FAILED;
-    free(ids);
-    ids = NULL;
+  tb_model_get_info(model, &info);
+  const bool chat = info.chat_template && !a->raw;
+  tb_token *ids = NULL;
+  enum tb_status s = TB_OK;
+  *n = 0;
+  if (length == 0) goto end; /* said by the caller */
+  cap = length + 64;
+  for (bool again = true; again;) {
+    tb_token *grown = realloc(ids, cap * sizeof *ids);
+    if (!grown) break;
+    ids = grown;
+    s = chat ? chat_ids(a, model, text, length, ids, cap, n, &err) : plain_ids(model, text, length, ids, cap, n, &err);
+    again = s == TB_OK && *n > cap; /* a template may add much */
+    cap = *n;
   }
+end:
   free(text);
-  return ids;
+  if (s) {
+    *code = cli_report("run", &err);
+    free(ids);
+    return NULL;
+  }
+  return ids ? ids : calloc(1, sizeof *ids);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ logits */
+/* ------------------------------------------------------------------------------------------------------- logits */
 
-static bool write_logits(FILE *f, const float *logits, uint32_t n) { return fwrite(logits, sizeof *logits, n, f) == n; }
+static bool write_logits(FILE *f, const float *logits, uint32_t n) {
+  return fwrite(logits, sizeof *logits, n, f) == n;
+}
 
 struct logits_out {
   FILE *file;
@@ -99,7 +138,8 @@ static bool each_logits(void *user, size_t position, const float *logits) {
 }
 
 /* --logits: raw float32 of the last position, or of all, and nothing is generated. */
-static int run_logits(const struct run_args *a, struct tb_context *ctx, const tb_token *ids, size_t n, uint32_t n_vocab) {
+static int run_logits(const struct run_args *a, struct tb_context *ctx, const tb_token *ids, size_t n,
+                      uint32_t n_vocab) {
   struct tb_error err;
   FILE *f = fopen(a->logits, "wb");
   if (!f) {
@@ -107,7 +147,8 @@ static int run_logits(const struct run_args *a, struct tb_context *ctx, const tb
     return CLI_FAILED;
   }
   struct logits_out out = {f, n_vocab};
-  enum tb_status status = a->all_logits ? tb_eval_all(ctx, ids, n, each_logits, &out, &err) : tb_eval(ctx, ids, n, NULL, NULL, &err);
+  enum tb_status status =
+      a->all_logits ? tb_eval_all(ctx, ids, n, each_logits, &out, &err) : tb_eval(ctx, ids, n, NULL, NULL, &err);
   bool written = status == TB_OK && (a->all_logits || write_logits(f, tb_logits(ctx), n_vocab));
   if (fclose(f) != 0) written = false;
   if (status) return cli_report("run", &err);
@@ -115,7 +156,7 @@ static int run_logits(const struct run_args *a, struct tb_context *ctx, const tb
   return written ? CLI_OK : CLI_FAILED;
 }
 
-/* -------------------------------------------------------------------------------------------------------- generation */
+/* --------------------------------------------------------------------------------------------------- generation */
 
 struct timing {
   double prompt, generate;
@@ -128,13 +169,14 @@ static void print_timing(const struct timing *t) {
           t->generate > 0 ? (double)t->n_generated / t->generate : 0.0);
 }
 
-static int generate(const struct run_args *a, const struct tb_model *model, struct tb_context *ctx, struct tb_sampler *sampler,
-                    const tb_token *ids, size_t n_ids) {
+static int generate(const struct run_args *a, const struct tb_model *model, struct tb_context *ctx,
+                    struct tb_sampler *sampler, const tb_token *ids, size_t n_ids) {
   struct tb_error err;
   struct cli_progress progress = {0};
   struct timing timing = {.n_prompt = n_ids};
   double start = now();
-  for (size_t i = 0; i < n_ids; i++) tb_sampler_accept(sampler, ids[i]);
+  for (size_t i = 0; i < n_ids; i++)
+    tb_sampler_accept(sampler, ids[i]);
   if (tb_eval(ctx, ids, n_ids, cli_progress_show, &progress, &err) != TB_OK) return cli_report("run", &err);
   timing.prompt = now() - start;
   struct cli_stream stream = {.stops = &a->stops};
@@ -168,12 +210,14 @@ static int generate(const struct run_args *a, const struct tb_model *model, stru
   }
   timing.generate = now() - start;
   cli_stream_end(&stream);
-  if (!a->quiet) print_timing(&timing);
-  else if (isatty(STDOUT_FILENO)) putchar('\n');
+  if (!a->quiet)
+    print_timing(&timing);
+  else if (isatty(STDOUT_FILENO))
+    putchar('\n');
   return code;
 }
 
-/* -------------------------------------------------------------------------------------------------------------- verb */
+/* --------------------------------------------------------------------------------------------------------- verb */
 
 static int run_model(const struct run_args *a, struct tb_model *model) {
   struct tb_context *ctx = NULL;
@@ -190,9 +234,16 @@ static int run_model(const struct run_args *a, struct tb_model *model) {
     goto end;
   }
   if (a->plan && !(plan = cli_read_file("run", a->plan, &plan_length))) goto end;
-  struct tb_context_options options = {.kv_plan = plan, .n_ctx = a->n_ctx, .n_batch = a->n_batch, .n_threads = a->threads, .type_k = a->type_k,
-                                       .type_v = a->type_v, .kv_window = a->window, .kv_sinks = a->sinks};
-  if (tb_context_create(&ctx, model, &options, &err) != TB_OK || tb_sampler_create(&sampler, model, &a->sampler, &err) != TB_OK) {
+  struct tb_context_options options = {.kv_plan = plan,
+                                       .n_ctx = a->n_ctx,
+                                       .n_batch = a->n_batch,
+                                       .n_threads = a->threads,
+                                       .type_k = a->type_k,
+                                       .type_v = a->type_v,
+                                       .kv_window = a->window,
+                                       .kv_sinks = a->sinks};
+  if (tb_context_create(&ctx, model, &options, &err) != TB_OK ||
+      tb_sampler_create(&sampler, model, &a->sampler, &err) != TB_OK) {
     code = cli_report("run", &err);
     goto end;
   }
@@ -201,9 +252,10 @@ static int run_model(const struct run_args *a, struct tb_model *model) {
   tb_context_get_info(ctx, &info);
   tb_model_get_info(model, &minfo);
   if (!a->quiet)
-    fprintf(stderr, "[%s, %s, %u threads, context %u%s%s, KV cache %.1f MiB]\n", *minfo.name ? minfo.name : minfo.architecture,
-            minfo.isa, info.n_threads, info.n_ctx, info.n_ctx_reduced ? " limited by " : "",
-            info.n_ctx_reduced ? info.n_ctx_limit : "", (double)info.cache_bytes / 0x1p20);
+    fprintf(stderr, "[%s, %s, %u threads, context %u%s%s, KV cache %.1f MiB]\n",
+            *minfo.name ? minfo.name : minfo.architecture, minfo.isa, info.n_threads, info.n_ctx,
+            info.n_ctx_reduced ? " limited by " : "", info.n_ctx_reduced ? info.n_ctx_limit : "",
+            (double)info.cache_bytes / 0x1p20);
   code = a->logits ? run_logits(a, ctx, ids, n_ids, minfo.n_vocab) : generate(a, model, ctx, sampler, ids, n_ids);
 end:
   tb_sampler_free(sampler);
@@ -218,7 +270,8 @@ int cmd_run(int argc, char **argv) {
   static const char no_gpu[] = "thimble computes on the CPU";
   const struct cli_option options[] = {
       {"-m", "--model", CLI_STRING, &a.model, 0, 0, "FILE", "GGUF file (default: the bundled model)"},
-      {"-p", "--prompt", CLI_STRING, &a.prompt, 0, 0, "TEXT", "text to continue; \\n, \\t and the like are understood"},
+      {"-p", "--prompt", CLI_STRING, &a.prompt, 0, 0, "TEXT",
+       "what to ask, or the text to continue (\\n and \\t are understood)"},
       {"-f", "--file", CLI_STRING, &a.file, 0, 0, "FILE", "read the text from a file (default: standard input)"},
       {NULL, "--tokens", CLI_STRING, &a.tokens, 0, 0, "FILE", "token ids instead of text"},
       {"-n", "--predict", CLI_I32, &a.n_predict, -1, INT32_MAX, "N", "tokens to generate (-1: until the model ends)"},
@@ -229,19 +282,26 @@ int cmd_run(int argc, char **argv) {
       {NULL, "--temp", CLI_FLOAT, &a.sampler.temperature, 0, 1000, "T", "temperature, 0: always the likeliest (0.8)"},
       {NULL, "--top-k", CLI_U32, &a.sampler.top_k, 0, INT32_MAX, "N", "keep the N likeliest, 0: all (40)"},
       {NULL, "--top-p", CLI_FLOAT, &a.sampler.top_p, 0, 1, "P", "keep the likeliest that sum up to P (0.95)"},
-      {NULL, "--min-p", CLI_FLOAT, &a.sampler.min_p, 0, 1, "P", "drop what is less likely than P times the best (0.05)"},
+      {NULL, "--min-p", CLI_FLOAT, &a.sampler.min_p, 0, 1, "P",
+       "drop what is less likely than P times the best (0.05)"},
       {NULL, "--repeat-penalty", CLI_FLOAT, &a.sampler.repeat_penalty, 1e-6, 1000, "X", "1: none (1.0)"},
-      {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N", "tokens the penalty looks back on (64)"},
+      {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N",
+       "tokens the penalty looks back on (64)"},
       {"-r", "--stop", CLI_LIST, &a.stops, 0, 0, "TEXT", "stop when this text comes (several may be given)"},
       {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
       {NULL, "--kv-plan", CLI_STRING, &a.plan, 0, 0, "FILE", "cache types layer by layer, from a plan file"},
-      {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N", "newest tokens kept in f16 beside packed types (128; -1: none)"},
-      {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N", "first tokens kept in f16 beside packed types (5; -1: none)"},
+      {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N",
+       "newest tokens kept in f16 beside packed types (128; -1: none)"},
+      {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N",
+       "first tokens kept in f16 beside packed types (5; -1: none)"},
       {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values"},
       {NULL, "--ignore-eos", CLI_FLAG, &a.ignore_eos, 0, 0, NULL, "go on after the end of the answer"},
       {NULL, "--no-escape", CLI_FLAG, &a.no_escape, 0, 0, NULL, "take backslashes in -p as they are"},
-      {NULL, "--no-bos", CLI_FLAG, &a.no_bos, 0, 0, NULL, "do not add the tokens that the model wants at the ends"},
-      {NULL, "--logits", CLI_STRING, &a.logits, 0, 0, "FILE", "write raw float32 logits of the last position, generate nothing"},
+      {"-sys", "--system-prompt", CLI_STRING, &a.system, 0, 0, "TEXT",
+       "system message, for models with a chat template"},
+      {"-no-cnv", "--raw", CLI_FLAG, &a.raw, 0, 0, NULL, "continue the text as it stands, without the chat template"},
+      {NULL, "--logits", CLI_STRING, &a.logits, 0, 0, "FILE",
+       "write raw float32 logits of the last position, generate nothing"},
       {NULL, "--all-logits", CLI_FLAG, &a.all_logits, 0, 0, NULL, "with --logits: of every position"},
       {"-q", "--quiet", CLI_FLAG, &a.quiet, 0, 0, NULL, "only the text"},
       {"-ngl", "--n-gpu-layers", CLI_IGNORED, (void *)(uintptr_t)no_gpu, 0, 0, "N", "accepted for scripts and ignored"},

@@ -11,11 +11,16 @@ static void print_piece(const struct tb_model *m, tb_token id) {
   printf("%d\t", id);
   for (size_t i = 0; i < n; i++) {
     unsigned char c = (unsigned char)piece[i];
-    if (c == '\n') fputs("\\n", stdout);
-    else if (c == '\t') fputs("\\t", stdout);
-    else if (c == '\\') fputs("\\\\", stdout);
-    else if (c < 0x20 || c == 0x7f) printf("\\x%02x", c);
-    else putchar(c);
+    if (c == '\n')
+      fputs("\\n", stdout);
+    else if (c == '\t')
+      fputs("\\t", stdout);
+    else if (c == '\\')
+      fputs("\\\\", stdout);
+    else if (c < 0x20 || c == 0x7f)
+      printf("\\x%02x", c);
+    else
+      putchar(c);
   }
   putchar('\n');
 }
@@ -28,7 +33,8 @@ int cmd_tokenize(int argc, char **argv) {
       {"-f", "--file", CLI_STRING, &file, 0, 0, "FILE", "text to read instead of standard input"},
       {NULL, "--ids", CLI_FLAG, &ids_only, 0, 0, NULL, "print ids alone, separated by blanks"},
       {NULL, "--no-bos", CLI_FLAG, &no_special, 0, 0, NULL, "do not add the tokens that the model wants at the ends"},
-      {NULL, "--no-parse-special", CLI_FLAG, &no_parse, 0, 0, NULL, "take text that spells a special token as plain text"},
+      {NULL, "--no-parse-special", CLI_FLAG, &no_parse, 0, 0, NULL,
+       "take text that spells a special token as plain text"},
       {"-h", "--help", CLI_FLAG, &help, 0, 0, NULL, "this text"},
       {0},
   };
@@ -55,8 +61,10 @@ int cmd_tokenize(int argc, char **argv) {
   }
   if (n > cap) n = cap;
   for (size_t i = 0; i < n; i++) {
-    if (ids_only) printf("%s%d", i ? " " : "", ids[i]);
-    else print_piece(model, ids[i]);
+    if (ids_only)
+      printf("%s%d", i ? " " : "", ids[i]);
+    else
+      print_piece(model, ids[i]);
   }
   if (ids_only) putchar('\n');
   code = CLI_OK;

@@ -28,12 +28,14 @@ static bool add_part(struct eval *e, struct item *it, json_t *part, const char *
     fprintf(stderr, "thimble eval: %s: a part has no \"text\"\n", where);
     return false;
   }
-  const bool special = json_is_true(json_object_get(part, "special")), score = json_is_true(json_object_get(part, "score"));
+  const bool special = json_is_true(json_object_get(part, "special")),
+             score = json_is_true(json_object_get(part, "score"));
   size_t length = json_string_length(text), n = 0;
   tb_token *grown = realloc(it->ids, (it->n + length + 16) * sizeof *grown);
   if (!grown) return false;
   it->ids = grown;
-  if (tb_tokenize(e->model, json_string_value(text), length, special ? TB_TOKENIZE_SPECIAL_PARSE : 0, it->ids + it->n, length + 16, &n, &err) != TB_OK) {
+  if (tb_tokenize(e->model, json_string_value(text), length, special ? TB_TOKENIZE_SPECIAL_PARSE : 0, it->ids + it->n,
+                  length + 16, &n, &err) != TB_OK) {
     cli_report("eval", &err);
     return false;
   }
@@ -81,14 +83,17 @@ static bool run_item(struct eval *e, struct eval_config *c, const struct item *i
     size_t n = it->n - 1 - s.base < e->n_batch ? it->n - 1 - s.base : e->n_batch;
     status = tb_eval_all(c->ctx, it->ids + s.base, n, each, &s, &err);
   }
-  if (status == TB_E_CANCELLED) e->stopped = true;
-  else if (status) cli_report("eval", &err);
+  if (status == TB_E_CANCELLED)
+    e->stopped = true;
+  else if (status)
+    cli_report("eval", &err);
   return status == TB_OK;
 }
 
 static bool answered(const bool *right, const size_t span[2]) {
   bool all = true;
-  for (size_t i = span[0]; i < span[1]; i++) all = all && right[i];
+  for (size_t i = span[0]; i < span[1]; i++)
+    all = all && right[i];
   return all;
 }
 
@@ -117,7 +122,8 @@ bool eval_recall(struct eval *e, const char *path) {
   double started = 0;
   char *text = cli_read_file("eval", path, &length), *next = text;
   if (!text) return false;
-  for (size_t i = 0; i < length; i++) lines += text[i] == '\n';
+  for (size_t i = 0; i < length; i++)
+    lines += text[i] == '\n';
   bool ok = true;
   while (ok && next && *next) {
     char *line = next, *end = strchr(next, '\n');
@@ -128,8 +134,10 @@ bool eval_recall(struct eval *e, const char *path) {
     struct item it = {0};
     eval_progress(&started, number - 1, lines + 1, "recall: line");
     ok = parse_item(e, line, number, &it);
-    if (ok && it.n > e->n_ctx) fprintf(stderr, "thimble eval: line %zu: %zu tokens do not fit in -c %u; left out\n", number, it.n, e->n_ctx);
-    else if (ok) ok = score_item(e, &it);
+    if (ok && it.n > e->n_ctx)
+      fprintf(stderr, "thimble eval: line %zu: %zu tokens do not fit in -c %u; left out\n", number, it.n, e->n_ctx);
+    else if (ok)
+      ok = score_item(e, &it);
     free_item(&it);
   }
   eval_progress(&started, 1, 1, "");

@@ -30,7 +30,8 @@ size_t eval_top(const float *logits, size_t n) {
 /* log of the sum of exponentials. */
 static double log_sum(const float *logits, size_t n) {
   double most = logits[eval_top(logits, n)], sum = 0;
-  for (size_t i = 0; i < n; i++) sum += exp(logits[i] - most);
+  for (size_t i = 0; i < n; i++)
+    sum += exp(logits[i] - most);
   return most + log(sum);
 }
 
@@ -39,7 +40,7 @@ struct chunk {
   struct eval *e;
   struct eval_config *c;
   const tb_token *tokens;
-  float *reference; /* logits of the first configuration for the counted positions */
+  float *reference;   /* logits of the first configuration for the counted positions */
   size_t first, base; /* first counted position; position of the callback's 0 */
   bool is_first;
 };
@@ -81,8 +82,10 @@ static bool run_chunk(struct chunk *k) {
     s = tb_eval_all(k->c->ctx, k->tokens + k->base, n, each, k, &err);
   }
   k->c->seconds += now() - start;
-  if (s == TB_E_CANCELLED) k->e->stopped = true;
-  else if (s) cli_report("eval", &err);
+  if (s == TB_E_CANCELLED)
+    k->e->stopped = true;
+  else if (s)
+    cli_report("eval", &err);
   return s == TB_OK;
 }
 
@@ -109,7 +112,12 @@ static bool measure(struct eval *e, tb_token *ids, size_t chunks, tb_token bos, 
     tb_token *tokens = ids + i * e->n_ctx;
     if (bos >= 0) tokens[0] = bos; /* every chunk begins as a text does */
     for (size_t j = 0; j < e->n_configs; j++) {
-      struct chunk k = {.e = e, .c = &e->configs[j], .tokens = tokens, .reference = reference, .first = e->n_ctx / 2, .is_first = j == 0};
+      struct chunk k = {.e = e,
+                        .c = &e->configs[j],
+                        .tokens = tokens,
+                        .reference = reference,
+                        .first = e->n_ctx / 2,
+                        .is_first = j == 0};
       eval_progress(&started, i * e->n_configs + j, chunks * e->n_configs, "text: run");
       if (!run_chunk(&k)) return e->stopped;
     }

@@ -21,7 +21,8 @@ static char *plain_line(const char *prompt, bool interactive) {
     free(line);
     return NULL;
   }
-  while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = '\0';
+  while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
+    line[--n] = '\0';
   return line;
 }
 

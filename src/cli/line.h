@@ -1,5 +1,6 @@
-/* One line of input: edited and with history on a terminal (libedit where the build has it), plain otherwise. A line that
- * ends in a backslash goes on in the next one; a line of three double quotes opens a block that another one closes. */
+/* One line of input: edited and with history on a terminal (libedit where the build has it), plain otherwise. A line
+ * that ends in a backslash goes on in the next one; a line of three double quotes opens a block that another one
+ * closes. */
 #ifndef TB_CLI_LINE_H
 #define TB_CLI_LINE_H
 

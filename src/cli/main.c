@@ -9,10 +9,8 @@ static const struct verb {
   int (*run)(int argc, char **argv);
   const char *help;
 } verbs[] = {
-#ifdef TB_WITH_CHAT
     {"chat", cmd_chat, "talk with a model"},
-#endif
-    {"run", cmd_run, "continue a text"},
+    {"run", cmd_run, "answer one question, or continue a text"},
     {"bench", cmd_bench, "measure tokens per second"},
     {"eval", cmd_eval, "measure what a compressed cache costs in quality"},
     {"tokenize", cmd_tokenize, "show the tokens of standard input"},
@@ -23,9 +21,11 @@ enum { VERBS = sizeof verbs / sizeof verbs[0] };
 
 static void print_help(void) {
   puts("thimble: runs language models on the CPU\n\nusage: thimble VERB [options]; thimble VERB --help\n");
-  for (int i = 0; i < VERBS; i++) printf("  %-10s %s\n", verbs[i].name, verbs[i].help);
+  for (int i = 0; i < VERBS; i++)
+    printf("  %-10s %s\n", verbs[i].name, verbs[i].help);
   puts("\nTB_ISA=NAME forces an instruction set tier:");
-  for (const char *const *n = tb_isa_names(); *n; n++) printf(" %s", *n);
+  for (const char *const *n = tb_isa_names(); *n; n++)
+    printf(" %s", *n);
   puts("");
 }
 

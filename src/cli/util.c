@@ -17,7 +17,7 @@ const char *cli_isa(void) {
   return isa && *isa ? isa : NULL;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- models */
+/* ------------------------------------------------------------------------------------------------------- models */
 
 /* Directory of the running program into buf (empty when unknown). */
 static void program_directory(char *buf, size_t cap) {
@@ -43,7 +43,9 @@ static bool find_file(const char *installed, const char *source, char *buf, size
   return false;
 }
 
-bool cli_bundled_model(char *buf, size_t cap) { return find_file("tiny-chat.gguf", "models/tiny/tiny-chat.gguf", buf, cap); }
+bool cli_bundled_model(char *buf, size_t cap) {
+  return find_file("tiny-chat.gguf", "models/tiny/tiny-chat.gguf", buf, cap);
+}
 
 bool cli_data_file(const char *folder, const char *name, const char *suffix, char *buf, size_t cap) {
   char installed[512], source[512];
@@ -69,7 +71,7 @@ struct tb_model *cli_open_model(const char *verb, const char *path) {
   return NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ input */
+/* -------------------------------------------------------------------------------------------------------- input */
 
 char *cli_read_file(const char *verb, const char *path, size_t *length) {
   FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
@@ -126,7 +128,7 @@ size_t cli_unescape(char *text) {
   return (size_t)(w - text);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- output */
+/* ------------------------------------------------------------------------------------------------------- output */
 
 /* Bytes at the end of s that begin a UTF-8 character which is not complete. */
 static size_t incomplete_tail(const char *s, size_t n) {
@@ -201,14 +203,16 @@ bool cli_progress_show(void *user, size_t done, size_t total) {
   double t = now();
   if (p->started == 0) p->started = t;
   if (isatty(STDERR_FILENO) && total > 64 && (t - p->shown > 0.2 || done == total)) {
-    if (done == total) fprintf(stderr, "\r\033[K");
-    else fprintf(stderr, "\r\033[Kreading the prompt: %zu / %zu tokens", done, total);
+    if (done == total)
+      fprintf(stderr, "\r\033[K");
+    else
+      fprintf(stderr, "\r\033[Kreading the prompt: %zu / %zu tokens", done, total);
     p->shown = t;
   }
   return !cli_interrupted();
 }
 
-/* ---------------------------------------------------------------------------------------------------------- signals */
+/* ------------------------------------------------------------------------------------------------------ signals */
 
 static volatile sig_atomic_t interrupted, terminated;
 
@@ -225,9 +229,13 @@ void cli_catch_signals(void) {
   sigaction(SIGTERM, &action, NULL);
 }
 
-bool cli_interrupted(void) { return interrupted; }
+bool cli_interrupted(void) {
+  return interrupted;
+}
 
-bool cli_terminated(void) { return terminated; }
+bool cli_terminated(void) {
+  return terminated;
+}
 
 void cli_resume(void) {
   if (!terminated) interrupted = 0;

@@ -17,14 +17,16 @@ enum {
   SINKS = 5,
 };
 
-/* --------------------------------------------------------------------------------------------------------- options */
+/* ------------------------------------------------------------------------------------------------------ options */
 
 static enum tb_status set_type(char out[TB_TYPE_NAME], const char *type, const char *option, struct tb_error *err) {
   if (!type) type = "f16";
-  if (strlen(type) >= TB_TYPE_NAME) return tb_fail(err, TB_E_ARG, "%s: '%.40s' is too long for a cache type", option, type);
+  if (strlen(type) >= TB_TYPE_NAME)
+    return tb_fail(err, TB_E_ARG, "%s: '%.40s' is too long for a cache type", option, type);
   if (!tb_store_find(type)) {
     char known[256] = "";
-    for (const char *const *n = tb_store_names(); *n; n++) snprintf(known + strlen(known), sizeof known - strlen(known), " %s", *n);
+    for (const char *const *n = tb_store_names(); *n; n++)
+      snprintf(known + strlen(known), sizeof known - strlen(known), " %s", *n);
     return tb_fail(err, TB_E_UNSUPPORTED, "%s: cache type '%s' is not known (known:%s)", option, type, known);
   }
   memcpy(out, type, strlen(type) + 1);
@@ -32,15 +34,21 @@ static enum tb_status set_type(char out[TB_TYPE_NAME], const char *type, const c
 }
 
 static enum tb_status make_plan(struct tb_context *c, const struct tb_context_options *o, struct tb_error *err) {
-  struct tb_plan_layer line = {.window = o->kv_window < 0 ? 0 : o->kv_window > 0 ? (uint32_t)o->kv_window : WINDOW,
-                               .sinks = o->kv_sinks < 0 ? 0 : o->kv_sinks > 0 ? (uint32_t)o->kv_sinks : SINKS};
+  struct tb_plan_layer line = {.window = o->kv_window < 0   ? 0
+                                         : o->kv_window > 0 ? (uint32_t)o->kv_window
+                                                            : WINDOW,
+                               .sinks = o->kv_sinks < 0   ? 0
+                                        : o->kv_sinks > 0 ? (uint32_t)o->kv_sinks
+                                                          : SINKS};
   if (o->kv_plan && (o->type_k || o->type_v))
-    return tb_fail(err, TB_E_ARG, "kv_plan: a plan and a cache type for all layers (type_k, type_v) exclude each other");
+    return tb_fail(err, TB_E_ARG,
+                   "kv_plan: a plan and a cache type for all layers (type_k, type_v) exclude each other");
   if (o->kv_plan) return tb_plan_parse(o->kv_plan, strlen(o->kv_plan), c->model->hp.n_layer, &line, c->plan, err);
   enum tb_status status = set_type(line.type_k, o->type_k, "type_k", err);
   if (!status) status = set_type(line.type_v, o->type_v, "type_v", err);
   if (status) return status;
-  for (uint32_t i = 0; i < c->model->hp.n_layer; i++) c->plan[i] = line;
+  for (uint32_t i = 0; i < c->model->hp.n_layer; i++)
+    c->plan[i] = line;
   return TB_OK;
 }
 
@@ -48,14 +56,22 @@ static void make_shapes(struct tb_context *c) {
   const struct tb_model *m = c->model;
   for (uint32_t i = 0; i < m->hp.n_layer; i++) {
     const struct tb_layer *l = &m->layers[i];
-    c->shapes[i] = (struct tb_kv_shape){.n_head = l->n_head, .n_kv = l->n_kv, .d_k = l->d_k, .d_v = l->d_v,
-                                        .scale = m->hp.attn_scale, .rope = &c->rope};
+    c->shapes[i] = (struct tb_kv_shape){.n_head = l->n_head,
+                                        .n_kv = l->n_kv,
+                                        .d_k = l->d_k,
+                                        .d_v = l->d_v,
+                                        .scale = m->hp.attn_scale,
+                                        .rope = &c->rope};
   }
 }
 
 static struct tb_cache_config cache_config(const struct tb_context *c, uint32_t n_ctx) {
-  return (struct tb_cache_config){.n_layer = c->model->hp.n_layer, .shapes = c->shapes, .plan = c->plan, .n_ctx = n_ctx,
-                                  .n_batch = c->n_batch < n_ctx ? c->n_batch : n_ctx, .n_threads = c->n_threads};
+  return (struct tb_cache_config){.n_layer = c->model->hp.n_layer,
+                                  .shapes = c->shapes,
+                                  .plan = c->plan,
+                                  .n_ctx = n_ctx,
+                                  .n_batch = c->n_batch < n_ctx ? c->n_batch : n_ctx,
+                                  .n_threads = c->n_threads};
 }
 
 /* Everything but the cache; with arena->base NULL it only counts. */
@@ -66,7 +82,8 @@ static void carve(struct tb_context *c, struct tb_arena *a, uint32_t n_ctx) {
   for (uint32_t i = 0; i < m->hp.n_layer; i++) {
     const struct tb_layer *l = &m->layers[i];
     size_t widths[] = {(size_t)l->n_head * l->d_v, l->n_ff};
-    for (int w = 0; w < 2; w++) widest = widths[w] > widest ? widths[w] : widest;
+    for (int w = 0; w < 2; w++)
+      widest = widths[w] > widest ? widths[w] : widest;
     if ((size_t)l->n_head * l->d_k > q) q = (size_t)l->n_head * l->d_k;
     if ((size_t)l->n_kv * l->d_k > k) k = (size_t)l->n_kv * l->d_k;
     if ((size_t)l->n_kv * l->d_v > v) v = (size_t)l->n_kv * l->d_v;
@@ -89,7 +106,8 @@ static void carve(struct tb_context *c, struct tb_arena *a, uint32_t n_ctx) {
   c->history = tb_carve(a, n_ctx, sizeof *c->history);
   const size_t angles = (size_t)n_ctx * (m->hp.rope.n_rot / 2);
   float *cos_table = tb_carve(a, angles, f), *sin_table = tb_carve(a, angles, f);
-  c->rope = (struct tb_rope_table){.cos = cos_table, .sin = sin_table, .n_rot = m->hp.rope.n_rot, .neox = m->hp.rope.neox};
+  c->rope =
+      (struct tb_rope_table){.cos = cos_table, .sin = sin_table, .n_rot = m->hp.rope.n_rot, .neox = m->hp.rope.neox};
   if (a->base) tb_rope_fill(&m->hp.rope, n_ctx, cos_table, sin_table);
 }
 
@@ -116,8 +134,10 @@ static enum tb_status choose_context(struct tb_context *c, uint32_t wanted, stru
     uint32_t lo = 0, hi = n / 256;
     while (lo < hi) {
       uint32_t mid = lo + (hi - lo + 1) / 2;
-      if (bytes_for(c, mid * 256) <= room) lo = mid;
-      else hi = mid - 1;
+      if (bytes_for(c, mid * 256) <= room)
+        lo = mid;
+      else
+        hi = mid - 1;
     }
     if (lo == 0)
       return tb_fail(err, TB_E_LIMIT, "memory: not even a context of 256 tokens fits in the %.0f MiB that %s leaves",
@@ -129,9 +149,11 @@ static enum tb_status choose_context(struct tb_context *c, uint32_t wanted, stru
   return TB_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- making */
+/* ------------------------------------------------------------------------------------------------------- making */
 
-struct tb_cache_config tb_context_cache_config(const struct tb_context *c) { return cache_config(c, c->n_ctx); }
+struct tb_cache_config tb_context_cache_config(const struct tb_context *c) {
+  return cache_config(c, c->n_ctx);
+}
 
 static enum tb_status build(struct tb_context *c, const struct tb_context_options *o, struct tb_error *err) {
   const struct tb_allocator *alloc = &c->model->alloc;
@@ -150,7 +172,8 @@ static enum tb_status build(struct tb_context *c, const struct tb_context_option
   carve(c, &a, c->n_ctx);
   c->memory_bytes = a.used;
   c->block = a.used == SIZE_MAX ? NULL : tb_calloc(alloc, 1, a.used);
-  if (!c->block) return tb_fail(err, TB_E_NOMEM, "context: cannot allocate %.1f MiB of buffers", (double)a.used / 0x1p20);
+  if (!c->block)
+    return tb_fail(err, TB_E_NOMEM, "context: cannot allocate %.1f MiB of buffers", (double)a.used / 0x1p20);
   a = (struct tb_arena){.base = c->block};
   carve(c, &a, c->n_ctx);
   config = cache_config(c, c->n_ctx);
@@ -165,12 +188,13 @@ static enum tb_status build(struct tb_context *c, const struct tb_context_option
   return TB_OK;
 }
 
-enum tb_status tb_context_create(struct tb_context **out, const struct tb_model *model, const struct tb_context_options *options,
-                                 struct tb_error *err) {
+enum tb_status tb_context_create(struct tb_context **out, const struct tb_model *model,
+                                 const struct tb_context_options *options, struct tb_error *err) {
   const struct tb_context_options defaults = {0}, *o = options ? options : &defaults;
   if (o->n_ctx > UINT32_MAX / 4) return tb_fail(err, TB_E_ARG, "n_ctx: %u is too large", o->n_ctx);
   if (o->kv_window > 1 << 24 || o->kv_sinks > 1 << 24)
-    return tb_fail(err, TB_E_ARG, "%s: more than %d tokens", o->kv_window > 1 << 24 ? "kv_window" : "kv_sinks", 1 << 24);
+    return tb_fail(err, TB_E_ARG, "%s: more than %d tokens", o->kv_window > 1 << 24 ? "kv_window" : "kv_sinks",
+                   1 << 24);
   if (o->n_batch > MAX_BATCH) return tb_fail(err, TB_E_ARG, "n_batch: %u is not in 1..%d", o->n_batch, MAX_BATCH);
   struct tb_context *c = tb_calloc(&model->alloc, 1, sizeof *c);
   if (!c) return tb_fail(err, TB_E_NOMEM, "context: out of memory");
@@ -197,24 +221,33 @@ void tb_context_free(struct tb_context *c) {
   tb_free(alloc, c);
 }
 
-const char *const *tb_cache_types(void) { return tb_store_names(); }
-
-void tb_context_get_info(const struct tb_context *c, struct tb_context_info *info) {
-  *info = (struct tb_context_info){.n_ctx = c->n_ctx, .n_past = tb_cache_length(c->cache), .n_threads = c->n_threads,
-                                   .n_encoded = tb_cache_encoded(c->cache), .n_ctx_reduced = c->reduced_by != NULL, .n_ctx_limit = c->reduced_by,
-                                   .cache_bytes = c->cache_bytes, .memory_bytes = c->memory_bytes};
+const char *const *tb_cache_types(void) {
+  return tb_store_names();
 }
 
-/* ------------------------------------------------------------------------------------------------------- evaluating */
+void tb_context_get_info(const struct tb_context *c, struct tb_context_info *info) {
+  *info = (struct tb_context_info){.n_ctx = c->n_ctx,
+                                   .n_past = tb_cache_length(c->cache),
+                                   .n_threads = c->n_threads,
+                                   .n_encoded = tb_cache_encoded(c->cache),
+                                   .n_ctx_reduced = c->reduced_by != NULL,
+                                   .n_ctx_limit = c->reduced_by,
+                                   .cache_bytes = c->cache_bytes,
+                                   .memory_bytes = c->memory_bytes};
+}
+
+/* --------------------------------------------------------------------------------------------------- evaluating */
 
 static enum tb_status check_tokens(const struct tb_context *c, const tb_token *tokens, size_t n, struct tb_error *err) {
   const uint32_t past = tb_cache_length(c->cache);
   if (n == 0) return tb_fail(err, TB_E_ARG, "no tokens to evaluate");
   if (n > c->n_ctx - past)
-    return tb_fail(err, TB_E_CONTEXT, "context is full: %u of %u tokens are used and %zu more do not fit", past, c->n_ctx, n);
+    return tb_fail(err, TB_E_CONTEXT, "context is full: %u of %u tokens are used and %zu more do not fit", past,
+                   c->n_ctx, n);
   for (size_t i = 0; i < n; i++)
     if (tokens[i] < 0 || (uint32_t)tokens[i] >= c->model->hp.n_vocab)
-      return tb_fail(err, TB_E_ARG, "token %d at %zu is not in the vocabulary of %u", tokens[i], i, c->model->hp.n_vocab);
+      return tb_fail(err, TB_E_ARG, "token %d at %zu is not in the vocabulary of %u", tokens[i], i,
+                     c->model->hp.n_vocab);
   return TB_OK;
 }
 
@@ -233,7 +266,8 @@ static void run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n) 
 static enum tb_status check_logits(const struct tb_context *c, size_t columns, struct tb_error *err) {
   const size_t n = columns * c->model->hp.n_vocab;
   float sum = 0; /* x - x is 0 for finite x and NaN otherwise: one pass, no branches */
-  for (size_t i = 0; i < n; i++) sum += c->logits[i] - c->logits[i];
+  for (size_t i = 0; i < n; i++)
+    sum += c->logits[i] - c->logits[i];
   return sum == 0 ? TB_OK : tb_fail(err, TB_E_NUMERIC, "the model's output is not finite: its weights are damaged");
 }
 
@@ -253,7 +287,8 @@ enum tb_status tb_eval(struct tb_context *c, const tb_token *tokens, size_t n, t
   enum tb_status status = check_tokens(c, tokens, n, err);
   if (status) return status;
   for (size_t done = 0; done < n;) {
-    if (progress && !progress(user, done, n)) return tb_fail(err, TB_E_CANCELLED, "cancelled after %zu of %zu tokens", done, n);
+    if (progress && !progress(user, done, n))
+      return tb_fail(err, TB_E_CANCELLED, "cancelled after %zu of %zu tokens", done, n);
     uint32_t batch = n - done < c->n_batch ? (uint32_t)(n - done) : c->n_batch;
     run_batch(c, tokens + done, batch);
     done += batch;
@@ -265,13 +300,14 @@ enum tb_status tb_eval(struct tb_context *c, const tb_token *tokens, size_t n, t
   return status;
 }
 
-enum tb_status tb_eval_prompt(struct tb_context *c, const tb_token *tokens, size_t n, size_t *reused, tb_progress_fn progress,
-                              void *user, struct tb_error *err) {
+enum tb_status tb_eval_prompt(struct tb_context *c, const tb_token *tokens, size_t n, size_t *reused,
+                              tb_progress_fn progress, void *user, struct tb_error *err) {
   if (n > c->n_ctx) return tb_fail(err, TB_E_CONTEXT, "context is full: %zu tokens are more than its %u", n, c->n_ctx);
   if (n == 0) return tb_fail(err, TB_E_ARG, "no tokens to evaluate");
   const uint32_t past = tb_cache_length(c->cache);
   uint32_t keep = 0;
-  while (keep < past && keep < n - 1 && c->history[keep] == tokens[keep]) keep++; /* the last one gives the logits */
+  while (keep < past && keep < n - 1 && c->history[keep] == tokens[keep])
+    keep++; /* the last one gives the logits */
   if (keep < past) tb_cache_truncate(c->cache, keep);
   if (reused) *reused = keep;
   return tb_eval(c, tokens + keep, n - keep, progress, user, err);
@@ -296,7 +332,9 @@ enum tb_status tb_eval_all(struct tb_context *c, const tb_token *tokens, size_t 
   return status;
 }
 
-const float *tb_logits(const struct tb_context *c) { return c->has_logits ? c->logits : NULL; }
+const float *tb_logits(const struct tb_context *c) {
+  return c->has_logits ? c->logits : NULL;
+}
 
 enum tb_status tb_truncate(struct tb_context *c, uint32_t n, struct tb_error *err) {
   if (n > tb_cache_length(c->cache))
@@ -306,7 +344,7 @@ enum tb_status tb_truncate(struct tb_context *c, uint32_t n, struct tb_error *er
   return TB_OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- filling */
+/* ------------------------------------------------------------------------------------------------------ filling */
 
 enum tb_status tb_fill_synthetic(struct tb_context *c, uint32_t n, uint64_t seed, struct tb_error *err) {
   struct tb_rng rng = {seed};
@@ -315,12 +353,15 @@ enum tb_status tb_fill_synthetic(struct tb_context *c, uint32_t n, uint64_t seed
                    tb_cache_length(c->cache), c->n_ctx, n);
   for (uint32_t done = 0; done < n;) {
     const uint32_t batch = n - done < c->n_batch ? n - done : c->n_batch;
-    for (uint32_t i = 0; i < batch; i++) c->history[tb_cache_length(c->cache) + i] = -1;
+    for (uint32_t i = 0; i < batch; i++)
+      c->history[tb_cache_length(c->cache) + i] = -1;
     tb_cache_step(c->cache, batch);
     for (uint32_t il = 0; il < c->model->hp.n_layer; il++) {
       const struct tb_layer *l = &c->model->layers[il];
-      for (size_t i = 0; i < (size_t)batch * l->n_kv * l->d_k; i++) c->pass.k[i] = tb_rng_normal(&rng);
-      for (size_t i = 0; i < (size_t)batch * l->n_kv * l->d_v; i++) c->pass.v[i] = tb_rng_normal(&rng);
+      for (size_t i = 0; i < (size_t)batch * l->n_kv * l->d_k; i++)
+        c->pass.k[i] = tb_rng_normal(&rng);
+      for (size_t i = 0; i < (size_t)batch * l->n_kv * l->d_v; i++)
+        c->pass.v[i] = tb_rng_normal(&rng);
       tb_cache_append(c->cache, il, c->pass.k, c->pass.v);
     }
     done += batch;

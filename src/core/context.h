@@ -16,7 +16,7 @@ struct tb_context {
   unsigned char *block; /* buffers of the pass, logits, rope table */
   struct tb_pass pass;
   tb_token *history; /* n_ctx: the tokens that the cache holds; -1 where it was filled without any */
-  float *logits; /* HEAD_COLUMNS × n_vocab */
+  float *logits;     /* HEAD_COLUMNS × n_vocab */
   bool has_logits;
   uint64_t cache_bytes, memory_bytes;
 };

@@ -1,6 +1,6 @@
-/* Matrix products of a pass, cut over the rows of the output: a task computes some rows for all tokens and finishes them
- * (bias, residual, gate) while they are in cache. How rows are cut changes no bit (kernel contracts), so tasks are sized
- * for balance only. */
+/* Matrix products of a pass, cut over the rows of the output: a task computes some rows for all tokens and finishes
+ * them (bias, residual, gate) while they are in cache. How rows are cut changes no bit (kernel contracts), so tasks are
+ * sized for balance only. */
 #include "core/ops.h"
 
 enum {
@@ -30,8 +30,12 @@ struct job {
 };
 
 static struct tb_acts columns(const struct tb_act_buffer *a, uint32_t first) {
-  return (struct tb_acts){.k = a->k, .f = a->f + first * a->k, .ldf = a->k, .q = a->q + first * a->k,
-                          .d = a->d + first * (a->k / 32), .s = a->s + first * (a->k / 16)};
+  return (struct tb_acts){.k = a->k,
+                          .f = a->f + first * a->k,
+                          .ldf = a->k,
+                          .q = a->q + first * a->k,
+                          .d = a->d + first * (a->k / 32),
+                          .s = a->s + first * (a->k / 16)};
 }
 
 /* Rows [row, row+rows) of W for all tokens: token t at y + t·ldy. */
@@ -39,8 +43,10 @@ static void multiply(const struct job *j, const struct tb_weight *w, size_t row,
                      unsigned char *scratch) {
   const struct tb_kernels *k = &j->p->model->kernels;
   const unsigned char *data = w->data + row * w->row_bytes;
-  if (j->n == 1) k->gemv[w->format](y, data, w->row_bytes, rows, &j->x);
-  else k->gemm[w->format](y, ldy, data, w->row_bytes, rows, &j->x, j->n, scratch);
+  if (j->n == 1)
+    k->gemv[w->format](y, data, w->row_bytes, rows, &j->x);
+  else
+    k->gemm[w->format](y, ldy, data, w->row_bytes, rows, &j->x, j->n, scratch);
 }
 
 static void finish_swiglu(const struct job *j, size_t row, size_t rows, unsigned char *scratch) {
@@ -53,12 +59,14 @@ static void finish_swiglu(const struct job *j, size_t row, size_t rows, unsigned
     float *y = out->f + t * out->k + row;
     kernels->silu_mul(y, gate + t * rows, up + t * rows, rows);
     if (out->k % 32 == 0)
-      kernels->quant_q8(out->q + t * out->k + row, out->d + (t * out->k + row) / 32, out->s + (t * out->k + row) / 16, y, rows);
+      kernels->quant_q8(out->q + t * out->k + row, out->d + (t * out->k + row) / 32, out->s + (t * out->k + row) / 16,
+                        y, rows);
   }
 }
 
 static void add_to(float *y, const float *x, size_t n) {
-  for (size_t i = 0; i < n; i++) y[i] += x[i];
+  for (size_t i = 0; i < n; i++)
+    y[i] += x[i];
 }
 
 static void finish_plain(const struct job *j, const struct linear *l, size_t row, size_t rows, unsigned char *scratch) {
@@ -77,12 +85,15 @@ static void linear_task(void *arg, size_t task, unsigned thread) {
   const struct job *j = arg;
   unsigned char *scratch = j->p->scratch + thread * j->p->scratch_bytes;
   int i = j->n_linears - 1;
-  while (j->linears[i].first_task > task) i--;
+  while (j->linears[i].first_task > task)
+    i--;
   const struct linear *l = &j->linears[i];
   const size_t row = (task - l->first_task) * j->rows_per_task;
   const size_t rows = l->w->rows - row < j->rows_per_task ? l->w->rows - row : j->rows_per_task;
-  if (j->finish == FINISH_SWIGLU) finish_swiglu(j, row, rows, scratch);
-  else finish_plain(j, l, row, rows, scratch);
+  if (j->finish == FINISH_SWIGLU)
+    finish_swiglu(j, row, rows, scratch);
+  else
+    finish_plain(j, l, row, rows, scratch);
 }
 
 /* About eight tasks per thread for one token (they are short); fixed tiles for a batch. Multiples of 32 rows keep the
@@ -98,7 +109,8 @@ static size_t choose_rows(const struct job *j, size_t total_rows) {
 static void run(struct job *j) {
   size_t total = 0;
   const int counted = j->finish == FINISH_SWIGLU ? 1 : j->n_linears; /* gate and up share their tasks */
-  for (int i = 0; i < counted; i++) total += j->linears[i].w->rows;
+  for (int i = 0; i < counted; i++)
+    total += j->linears[i].w->rows;
   j->rows_per_task = choose_rows(j, total);
   for (int i = 0; i < counted; i++) {
     j->linears[i].first_task = j->n_tasks;
@@ -106,14 +118,19 @@ static void run(struct job *j) {
   }
   if (j->finish == FINISH_SWIGLU) j->n_linears = 1;
   if (j->n == 1 && total * j->linears[0].w->row_bytes < SERIAL_BYTES) {
-    for (size_t i = 0; i < j->n_tasks; i++) linear_task(j, i, 0);
+    for (size_t i = 0; i < j->n_tasks; i++)
+      linear_task(j, i, 0);
     return;
   }
   tb_parallel_for(j->p->team, j->n_tasks, linear_task, j);
 }
 
 void tb_op_qkv(struct tb_pass *p, const struct tb_layer *l) {
-  struct job j = {.p = p, .x = columns(&p->act, 0), .n = p->n, .finish = FINISH_SET, .n_linears = 3,
+  struct job j = {.p = p,
+                  .x = columns(&p->act, 0),
+                  .n = p->n,
+                  .finish = FINISH_SET,
+                  .n_linears = 3,
                   .linears = {{.w = &l->wq, .bias = l->bq, .y = p->q, .ldy = l->wq.rows},
                               {.w = &l->wk, .bias = l->bk, .y = p->k, .ldy = l->wk.rows},
                               {.w = &l->wv, .bias = l->bv, .y = p->v, .ldy = l->wv.rows}}};
@@ -121,13 +138,21 @@ void tb_op_qkv(struct tb_pass *p, const struct tb_layer *l) {
 }
 
 void tb_op_add_linear(struct tb_pass *p, const struct tb_weight *w, const float *bias) {
-  struct job j = {.p = p, .x = columns(&p->act, 0), .n = p->n, .finish = FINISH_ADD, .n_linears = 1,
+  struct job j = {.p = p,
+                  .x = columns(&p->act, 0),
+                  .n = p->n,
+                  .finish = FINISH_ADD,
+                  .n_linears = 1,
                   .linears = {{.w = w, .bias = bias, .y = p->x, .ldy = w->rows}}};
   run(&j);
 }
 
 void tb_op_swiglu(struct tb_pass *p, const struct tb_weight *gate, const struct tb_weight *up) {
-  struct job j = {.p = p, .x = columns(&p->act, 0), .n = p->n, .finish = FINISH_SWIGLU, .n_linears = 2,
+  struct job j = {.p = p,
+                  .x = columns(&p->act, 0),
+                  .n = p->n,
+                  .finish = FINISH_SWIGLU,
+                  .n_linears = 2,
                   .linears = {{.w = gate}, {.w = up}}};
   p->act2.k = gate->rows;
   run(&j);
@@ -137,7 +162,11 @@ void tb_op_swiglu(struct tb_pass *p, const struct tb_weight *gate, const struct 
 }
 
 void tb_op_head(struct tb_pass *p, const struct tb_weight *w, uint32_t first, uint32_t n_cols, float *y) {
-  struct job j = {.p = p, .x = columns(&p->act, first), .n = n_cols, .finish = FINISH_SET, .n_linears = 1,
+  struct job j = {.p = p,
+                  .x = columns(&p->act, first),
+                  .n = n_cols,
+                  .finish = FINISH_SET,
+                  .n_linears = 1,
                   .linears = {{.w = w, .y = y, .ldy = w->rows}}};
   run(&j);
 }

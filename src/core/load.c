@@ -4,7 +4,7 @@
 #include <string.h>
 #include "core/model.h"
 
-/* -------------------------------------------------------------------------------------------------- hyper-parameters */
+/* --------------------------------------------------------------------------------------------- hyper-parameters */
 
 enum { KEY_SIZE = 128 };
 
@@ -12,13 +12,15 @@ static void make_key(char key[KEY_SIZE], const struct tb_model *m, const char *s
   snprintf(key, KEY_SIZE, "%s.%s", m->arch_name, suffix);
 }
 
-enum tb_status tb_hparam_u32(const struct tb_model *m, const char *suffix, bool required, uint32_t *out, struct tb_error *err) {
+enum tb_status tb_hparam_u32(const struct tb_model *m, const char *suffix, bool required, uint32_t *out,
+                             struct tb_error *err) {
   char key[KEY_SIZE];
   make_key(key, m, suffix);
   return tb_gguf_get_u32(m->gguf, key, required, out, err);
 }
 
-enum tb_status tb_hparam_f32(const struct tb_model *m, const char *suffix, bool required, float *out, struct tb_error *err) {
+enum tb_status tb_hparam_f32(const struct tb_model *m, const char *suffix, bool required, float *out,
+                             struct tb_error *err) {
   char key[KEY_SIZE];
   make_key(key, m, suffix);
   return tb_gguf_get_f32(m->gguf, key, required, out, err);
@@ -56,14 +58,18 @@ static enum tb_status load_scaling(struct tb_model *m, struct tb_rope_params *r,
   if (factor == 0 && (status = tb_hparam_f32(m, "rope.scale_linear", false, &factor, err))) return status;
   if (factor == 0) factor = 1;
   if (!(factor >= 1e-3f && factor <= 1e6f))
-    return tb_fail(err, TB_E_FORMAT, "%s.rope.scaling.factor: %g is not in 0.001..1000000", m->arch_name, (double)factor);
+    return tb_fail(err, TB_E_FORMAT, "%s.rope.scaling.factor: %g is not in 0.001..1000000", m->arch_name,
+                   (double)factor);
   r->factor = factor;
-  if (!type.ptr || tb_str_is(type, "linear")) r->scaling = factor == 1 ? TB_ROPE_NONE : TB_ROPE_LINEAR;
-  else if (tb_str_is(type, "none")) r->scaling = TB_ROPE_NONE;
-  else if (tb_str_is(type, "yarn")) r->scaling = TB_ROPE_YARN;
+  if (!type.ptr || tb_str_is(type, "linear"))
+    r->scaling = factor == 1 ? TB_ROPE_NONE : TB_ROPE_LINEAR;
+  else if (tb_str_is(type, "none"))
+    r->scaling = TB_ROPE_NONE;
+  else if (tb_str_is(type, "yarn"))
+    r->scaling = TB_ROPE_YARN;
   else
-    return tb_fail(err, TB_E_UNSUPPORTED, "%s.rope.scaling.type: '%.*s' is not supported (none, linear, yarn)", m->arch_name,
-                   (int)(type.len < 40 ? type.len : 40), type.ptr);
+    return tb_fail(err, TB_E_UNSUPPORTED, "%s.rope.scaling.type: '%.*s' is not supported (none, linear, yarn)",
+                   m->arch_name, (int)(type.len < 40 ? type.len : 40), type.ptr);
   if (r->scaling != TB_ROPE_YARN) return TB_OK;
   r->n_ctx_orig = m->hp.n_ctx_train;
   r->beta_fast = 32;
@@ -146,10 +152,13 @@ enum tb_status tb_load_hparams(struct tb_model *m, bool neox, struct tb_error *e
       (status = tb_hparam_f32(m, "attention.layer_norm_rms_epsilon", false, &hp->norm_eps, err)))
     return status;
   if (!(hp->norm_eps > 0 && hp->norm_eps < 1))
-    return tb_fail(err, TB_E_FORMAT, "%s.attention.layer_norm_rms_epsilon: %g is not in 0..1", m->arch_name, (double)hp->norm_eps);
+    return tb_fail(err, TB_E_FORMAT, "%s.attention.layer_norm_rms_epsilon: %g is not in 0..1", m->arch_name,
+                   (double)hp->norm_eps);
   uint32_t experts = 0;
   if ((status = tb_hparam_u32(m, "expert_count", false, &experts, err))) return status;
-  if (experts) return tb_fail(err, TB_E_UNSUPPORTED, "%s.expert_count: %u: mixture-of-experts models are not supported", m->arch_name, experts);
+  if (experts)
+    return tb_fail(err, TB_E_UNSUPPORTED, "%s.expert_count: %u: mixture-of-experts models are not supported",
+                   m->arch_name, experts);
   m->layers = tb_calloc(&m->alloc, hp->n_layer, sizeof *m->layers);
   if (!m->layers) return tb_fail(err, TB_E_NOMEM, "layers: out of memory");
   if ((status = load_heads(m, err)) || (status = load_rope(m, neox, m->layers[0].d_k, err))) return status;
@@ -160,10 +169,10 @@ enum tb_status tb_load_hparams(struct tb_model *m, bool neox, struct tb_error *e
   return TB_OK;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- tensors */
+/* ------------------------------------------------------------------------------------------------------ tensors */
 
-enum tb_status tb_bind_weight(const struct tb_model *m, struct tb_weight *w, const char *format, uint32_t layer, bool required,
-                              size_t k, size_t rows, struct tb_error *err) {
+enum tb_status tb_bind_weight(const struct tb_model *m, struct tb_weight *w, const char *format, uint32_t layer,
+                              bool required, size_t k, size_t rows, struct tb_error *err) {
   char name[KEY_SIZE];
   snprintf(name, sizeof name, format, layer);
   const struct tb_gguf_tensor *t = tb_gguf_tensor_find(m->gguf, name);
@@ -173,22 +182,25 @@ enum tb_status tb_bind_weight(const struct tb_model *m, struct tb_weight *w, con
     return tb_fail(err, TB_E_FORMAT, "tensor '%s': shape %llu x %llu x %llu x %llu, expected %zu x %zu", name,
                    (unsigned long long)t->ne[0], (unsigned long long)t->ne[1], (unsigned long long)t->ne[2],
                    (unsigned long long)t->ne[3], k, rows);
-  *w = (struct tb_weight){.format = t->format, .data = t->data, .k = k, .rows = rows, .row_bytes = tb_row_bytes(t->format, k)};
+  *w = (struct tb_weight){
+      .format = t->format, .data = t->data, .k = k, .rows = rows, .row_bytes = tb_row_bytes(t->format, k)};
   return TB_OK;
 }
 
-enum tb_status tb_bind_vector(const struct tb_model *m, const float **v, const char *format, uint32_t layer, bool required,
-                              size_t n, struct tb_error *err) {
+enum tb_status tb_bind_vector(const struct tb_model *m, const float **v, const char *format, uint32_t layer,
+                              bool required, size_t n, struct tb_error *err) {
   char name[KEY_SIZE];
   snprintf(name, sizeof name, format, layer);
   const struct tb_gguf_tensor *t = tb_gguf_tensor_find(m->gguf, name);
   *v = NULL;
   if (!t) return required ? tb_fail(err, TB_E_FORMAT, "tensor '%s' is missing", name) : TB_OK;
   if (t->format != TB_FMT_f32)
-    return tb_fail(err, TB_E_UNSUPPORTED, "tensor '%s': type %s, a vector must be f32", name, tb_formats[t->format].name);
+    return tb_fail(err, TB_E_UNSUPPORTED, "tensor '%s': type %s, a vector must be f32", name,
+                   tb_formats[t->format].name);
   if (t->ne[0] != n || t->ne[1] != 1 || t->ne[2] != 1 || t->ne[3] != 1)
     return tb_fail(err, TB_E_FORMAT, "tensor '%s': %llu values, expected %zu", name, (unsigned long long)t->ne[0], n);
-  if ((uintptr_t)t->data % sizeof(float) != 0) return tb_fail(err, TB_E_FORMAT, "tensor '%s': not aligned to its type", name);
+  if ((uintptr_t)t->data % sizeof(float) != 0)
+    return tb_fail(err, TB_E_FORMAT, "tensor '%s': not aligned to its type", name);
   const float *values = (const float *)(const void *)t->data;
   for (size_t i = 0; i < n; i++)
     if (!isfinite(values[i])) return tb_fail(err, TB_E_FORMAT, "tensor '%s': value %zu is not finite", name, i);
@@ -196,9 +208,11 @@ enum tb_status tb_bind_vector(const struct tb_model *m, const float **v, const c
   return TB_OK;
 }
 
-static enum tb_status load_layer(struct tb_model *m, uint32_t i, unsigned required, unsigned optional, struct tb_error *err) {
+static enum tb_status load_layer(struct tb_model *m, uint32_t i, unsigned required, unsigned optional,
+                                 struct tb_error *err) {
   struct tb_layer *l = &m->layers[i];
-  const size_t embd = m->hp.n_embd, q = (size_t)l->n_head * l->d_k, k = (size_t)l->n_kv * l->d_k, v = (size_t)l->n_kv * l->d_v;
+  const size_t embd = m->hp.n_embd, q = (size_t)l->n_head * l->d_k, k = (size_t)l->n_kv * l->d_k,
+               v = (size_t)l->n_kv * l->d_v;
   const size_t attn = (size_t)l->n_head * l->d_v;
   const bool bias = required & TB_LOAD_QKV_BIAS, norm = required & TB_LOAD_QK_NORM;
   enum tb_status s;

@@ -88,7 +88,8 @@ static uint64_t bytes_per_token(const struct tb_model *m) {
   for (uint32_t i = 0; i < m->hp.n_layer; i++) {
     const struct tb_layer *l = &m->layers[i];
     const struct tb_weight *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
-    for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) n += all[j]->rows * all[j]->row_bytes;
+    for (size_t j = 0; j < sizeof all / sizeof all[0]; j++)
+      n += all[j]->rows * all[j]->row_bytes;
   }
   return n;
 }
@@ -111,9 +112,11 @@ void tb_model_get_info(const struct tb_model *m, struct tb_model_info *info) {
   };
 }
 
-const char *const *tb_isa_names(void) { return tb_isa_list(); }
+const char *const *tb_isa_names(void) {
+  return tb_isa_list();
+}
 
-/* ------------------------------------------------------------------------------------------------------------- text */
+/* --------------------------------------------------------------------------------------------------------- text */
 
 enum tb_status tb_tokenize(const struct tb_model *m, const char *text, size_t length, unsigned flags, tb_token *ids,
                            size_t cap, size_t *n, struct tb_error *err) {
@@ -132,4 +135,6 @@ size_t tb_token_text(const struct tb_model *m, tb_token token, bool special, cha
   return tb_tokenizer_piece(m->tokenizer, token, special, buf, cap);
 }
 
-bool tb_token_ends(const struct tb_model *m, tb_token token) { return tb_tokenizer_ends(m->tokenizer, token); }
+bool tb_token_ends(const struct tb_model *m, tb_token token) {
+  return tb_tokenizer_ends(m->tokenizer, token);
+}

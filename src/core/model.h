@@ -57,13 +57,13 @@ struct tb_model {
   struct tb_allocator alloc;
   unsigned isa_mask;
   struct tb_kernels kernels;
-  struct tb_gguf *gguf;          /* owned */
-  struct tb_tokenizer *tokenizer;/* owned */
+  struct tb_gguf *gguf;           /* owned */
+  struct tb_tokenizer *tokenizer; /* owned */
   const struct tb_arch *arch;
   char arch_name[32];
-  char *name, *chat_template;    /* owned, NUL-terminated; chat_template may be NULL */
+  char *name, *chat_template; /* owned, NUL-terminated; chat_template may be NULL */
   struct tb_hparams hp;
-  struct tb_layer *layers;       /* hp.n_layer; owned */
+  struct tb_layer *layers; /* hp.n_layer; owned */
   struct tb_weight embedding, output;
   const float *output_norm;
 };
@@ -71,26 +71,29 @@ struct tb_model {
 /* Everything below reports errors that name the tensor or the key. */
 
 /* Reads "<architecture>.<suffix>"; semantics of tb_gguf_get_*. */
-enum tb_status tb_hparam_u32(const struct tb_model *m, const char *suffix, bool required, uint32_t *out, struct tb_error *err);
-enum tb_status tb_hparam_f32(const struct tb_model *m, const char *suffix, bool required, float *out, struct tb_error *err);
+enum tb_status tb_hparam_u32(const struct tb_model *m, const char *suffix, bool required, uint32_t *out,
+                             struct tb_error *err);
+enum tb_status tb_hparam_f32(const struct tb_model *m, const char *suffix, bool required, float *out,
+                             struct tb_error *err);
 /* n per-layer values from a scalar or an array. */
 enum tb_status tb_hparam_u32s(const struct tb_model *m, const char *suffix, bool required, uint32_t *out, size_t n,
                               struct tb_error *err);
 
 /* Binds the matrix called by printf(format, layer): k × rows, else an error. Missing: TB_OK with data NULL unless
  * required. */
-enum tb_status tb_bind_weight(const struct tb_model *m, struct tb_weight *w, const char *format, uint32_t layer, bool required,
-                              size_t k, size_t rows, struct tb_error *err);
+enum tb_status tb_bind_weight(const struct tb_model *m, struct tb_weight *w, const char *format, uint32_t layer,
+                              bool required, size_t k, size_t rows, struct tb_error *err);
 /* Binds a vector of n finite floats (type F32). */
-enum tb_status tb_bind_vector(const struct tb_model *m, const float **v, const char *format, uint32_t layer, bool required,
-                              size_t n, struct tb_error *err);
+enum tb_status tb_bind_vector(const struct tb_model *m, const float **v, const char *format, uint32_t layer,
+                              bool required, size_t n, struct tb_error *err);
 
 /* Shape, RoPE and norm parameters that all decoder-only architectures share; fills hp and the layers' head counts. */
 enum tb_status tb_load_hparams(struct tb_model *m, bool neox, struct tb_error *err);
 /* Embedding, output (tied when absent), norms, attention and SwiGLU weights under their usual names. Optional parts
  * (biases, q/k norms) are bound when present and `with` asks for them. */
 enum tb_load_parts { TB_LOAD_QKV_BIAS = 1, TB_LOAD_QK_NORM = 2 };
-enum tb_status tb_load_decoder(struct tb_model *m, unsigned required_parts, unsigned optional_parts, struct tb_error *err);
+enum tb_status tb_load_decoder(struct tb_model *m, unsigned required_parts, unsigned optional_parts,
+                               struct tb_error *err);
 
 /* Fills cos/sin rows of n positions: n × n_rot/2 floats each. */
 void tb_rope_fill(const struct tb_rope_params *p, uint32_t n, float *cos, float *sin);

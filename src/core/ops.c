@@ -1,16 +1,19 @@
 #include "core/ops.h"
 
-/* ---------------------------------------------------------------------------------------------------- by token */
+/* ----------------------------------------------------------------------------------------------------- by token */
 
 /* Runs fn for each token of the pass; a single token stays in the caller. */
 static void each_token(struct tb_pass *p, tb_task_fn fn, void *arg) {
-  if (p->n == 1) fn(arg, 0, 0);
-  else tb_parallel_for(p->team, p->n, fn, arg);
+  if (p->n == 1)
+    fn(arg, 0, 0);
+  else
+    tb_parallel_for(p->team, p->n, fn, arg);
 }
 
 static void quantize_token(const struct tb_kernels *kernels, struct tb_act_buffer *a, size_t token) {
   const size_t k = a->k;
-  if (k % 32 == 0) kernels->quant_q8(a->q + token * k, a->d + token * (k / 32), a->s + token * (k / 16), a->f + token * k, k);
+  if (k % 32 == 0)
+    kernels->quant_q8(a->q + token * k, a->d + token * (k / 32), a->s + token * (k / 16), a->f + token * k, k);
 }
 
 static void embed_task(void *arg, size_t i, unsigned thread) {
@@ -20,7 +23,9 @@ static void embed_task(void *arg, size_t i, unsigned thread) {
   p->model->kernels.dequant[w->format](p->x + i * w->k, w->data + (size_t)p->tokens[i] * w->row_bytes, w->k);
 }
 
-void tb_op_embed(struct tb_pass *p) { each_token(p, embed_task, p); }
+void tb_op_embed(struct tb_pass *p) {
+  each_token(p, embed_task, p);
+}
 
 struct norm_job {
   struct tb_pass *p;
@@ -71,8 +76,10 @@ static void head_norm_task(void *arg, size_t i, unsigned thread) {
   const struct tb_layer *l = j->l;
   const float eps = j->p->model->hp.norm_eps;
   float *q = j->p->q + i * l->n_head * l->d_k, *k = j->p->k + i * l->n_kv * l->d_k;
-  for (uint32_t h = 0; h < l->n_head; h++, q += l->d_k) j->p->model->kernels.norm_rms(q, q, l->q_norm, l->d_k, eps);
-  for (uint32_t h = 0; h < l->n_kv; h++, k += l->d_k) j->p->model->kernels.norm_rms(k, k, l->k_norm, l->d_k, eps);
+  for (uint32_t h = 0; h < l->n_head; h++, q += l->d_k)
+    j->p->model->kernels.norm_rms(q, q, l->q_norm, l->d_k, eps);
+  for (uint32_t h = 0; h < l->n_kv; h++, k += l->d_k)
+    j->p->model->kernels.norm_rms(k, k, l->k_norm, l->d_k, eps);
 }
 
 void tb_op_head_norm(struct tb_pass *p, const struct tb_layer *l) {
@@ -90,8 +97,10 @@ static void rope_task(void *arg, size_t i, unsigned thread) {
   float *q = j->p->q + i * l->n_head * l->d_k, *k = j->p->k + i * l->n_kv * l->d_k;
   for (uint32_t h = 0; h < l->n_head + l->n_kv; h++) {
     float *x = h < l->n_head ? q + h * l->d_k : k + (h - l->n_head) * l->d_k;
-    if (t->neox) kernels->rope_neox(x, t->cos + at, t->sin + at, t->n_rot);
-    else kernels->rope_norm(x, t->cos + at, t->sin + at, t->n_rot);
+    if (t->neox)
+      kernels->rope_neox(x, t->cos + at, t->sin + at, t->n_rot);
+    else
+      kernels->rope_norm(x, t->cos + at, t->sin + at, t->n_rot);
   }
 }
 

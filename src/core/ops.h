@@ -22,12 +22,13 @@ struct tb_pass {
   const struct tb_rope_table *rope;
   uint32_t n, pos;
   const tb_token *tokens;
-  float *x;                 /* residual stream: n × n_embd */
-  struct tb_act_buffer act; /* what the next matrix multiplies: a norm's, the attention's or the gate's output */
-  struct tb_act_buffer act2;/* target of tb_op_swiglu, swapped with act */
-  float *q, *k, *v;         /* n × heads × head size */
-  unsigned char *scratch;   /* per thread, aligned: TB_GEMM_SCRATCH bytes, then 2 tiles of n_batch × TB_TILE_ROWS floats */
-  size_t scratch_bytes;     /* per thread */
+  float *x;                  /* residual stream: n × n_embd */
+  struct tb_act_buffer act;  /* what the next matrix multiplies: a norm's, the attention's or the gate's output */
+  struct tb_act_buffer act2; /* target of tb_op_swiglu, swapped with act */
+  float *q, *k, *v;          /* n × heads × head size */
+  unsigned char
+      *scratch;         /* per thread, aligned: TB_GEMM_SCRATCH bytes, then 2 tiles of n_batch × TB_TILE_ROWS floats */
+  size_t scratch_bytes; /* per thread */
 };
 
 /* Rows of a matrix that one task of a batch computes; a multiple of 32 (quantisation groups), see linear.c. */

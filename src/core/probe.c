@@ -1,5 +1,5 @@
-/* Read bandwidth of the machine, measured as the engine reads: each thread streams its own part of a buffer that is much
- * larger than any cache. */
+/* Read bandwidth of the machine, measured as the engine reads: each thread streams its own part of a buffer that is
+ * much larger than any cache. */
 #include <string.h>
 #include "base/clock.h"
 #include "base/sysinfo.h"
@@ -17,8 +17,10 @@ static void read_piece(void *arg, size_t piece, unsigned thread) {
   const uint64_t *words = (const uint64_t *)(const void *)(p->data + piece * PIECE);
   uint64_t s[8] = {0};
   for (size_t i = 0; i < PIECE / 8; i += 8)
-    for (size_t j = 0; j < 8; j++) s[j] += words[i + j];
-  for (size_t j = 0; j < 8; j++) p->sums[thread * 8 + j] += s[j];
+    for (size_t j = 0; j < 8; j++)
+      s[j] += words[i + j];
+  for (size_t j = 0; j < 8; j++)
+    p->sums[thread * 8 + j] += s[j];
 }
 
 enum tb_status tb_read_bandwidth(uint32_t threads, uint64_t bytes, double *bytes_per_second, struct tb_error *err) {

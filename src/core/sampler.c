@@ -24,8 +24,13 @@ struct tb_sampler {
 enum { MAX_REPEAT_WINDOW = 1 << 20 };
 
 struct tb_sampler_options tb_sampler_defaults(void) {
-  return (struct tb_sampler_options){.seed = 0, .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f,
-                                     .repeat_penalty = 1.0f, .repeat_last_n = 64};
+  return (struct tb_sampler_options){.seed = 0,
+                                     .temperature = 0.8f,
+                                     .top_k = 40,
+                                     .top_p = 0.95f,
+                                     .min_p = 0.05f,
+                                     .repeat_penalty = 1.0f,
+                                     .repeat_last_n = 64};
 }
 
 static enum tb_status check(const struct tb_sampler_options *o, struct tb_error *err) {
@@ -40,8 +45,8 @@ static enum tb_status check(const struct tb_sampler_options *o, struct tb_error 
   return TB_OK;
 }
 
-enum tb_status tb_sampler_create(struct tb_sampler **out, const struct tb_model *model, const struct tb_sampler_options *options,
-                                 struct tb_error *err) {
+enum tb_status tb_sampler_create(struct tb_sampler **out, const struct tb_model *model,
+                                 const struct tb_sampler_options *options, struct tb_error *err) {
   const struct tb_sampler_options o = options ? *options : tb_sampler_defaults();
   enum tb_status status = check(&o, err);
   if (status) return status;
@@ -78,7 +83,8 @@ static void penalise(struct tb_sampler *s) {
   const uint32_t n = s->n_recent < s->options.repeat_last_n ? s->n_recent : s->options.repeat_last_n;
   for (uint32_t i = 0; i < n; i++) {
     bool seen = s->recent[i] < 0 || (uint32_t)s->recent[i] >= s->n_vocab;
-    for (uint32_t j = 0; j < i && !seen; j++) seen = s->recent[j] == s->recent[i];
+    for (uint32_t j = 0; j < i && !seen; j++)
+      seen = s->recent[j] == s->recent[i];
     if (seen) continue;
     float *logit = &s->candidates[s->recent[i]].logit;
     *logit = *logit > 0 ? *logit / s->options.repeat_penalty : *logit * s->options.repeat_penalty;
@@ -98,8 +104,10 @@ static void select_top(struct candidate *c, size_t n, size_t k) {
     struct candidate pivot = c[lo + (hi - lo) / 2];
     size_t i = lo, j = hi - 1;
     for (;;) {
-      while (by_logit(&c[i], &pivot) < 0) i++;
-      while (by_logit(&c[j], &pivot) > 0) j--;
+      while (by_logit(&c[i], &pivot) < 0)
+        i++;
+      while (by_logit(&c[j], &pivot) > 0)
+        j--;
       if (i >= j) break;
       struct candidate t = c[i];
       c[i++] = c[j];
@@ -107,16 +115,20 @@ static void select_top(struct candidate *c, size_t n, size_t k) {
     }
     size_t cut = j + 1;
     if (cut == k) return;
-    if (cut > k) hi = cut == hi ? hi - 1 : cut;
-    else lo = cut;
+    if (cut > k)
+      hi = cut == hi ? hi - 1 : cut;
+    else
+      lo = cut;
   }
 }
 
 /* Probabilities of the first n (sorted) candidates at temperature 1. */
 static void softmax(struct candidate *c, size_t n, float temperature) {
   double sum = 0;
-  for (size_t i = 0; i < n; i++) sum += c[i].p = expf((c[i].logit - c[0].logit) / temperature);
-  for (size_t i = 0; i < n; i++) c[i].p = (float)(c[i].p / sum);
+  for (size_t i = 0; i < n; i++)
+    sum += c[i].p = expf((c[i].logit - c[0].logit) / temperature);
+  for (size_t i = 0; i < n; i++)
+    c[i].p = (float)(c[i].p / sum);
 }
 
 static size_t cut_top_p(const struct candidate *c, size_t n, float top_p) {
@@ -146,7 +158,8 @@ static tb_token draw(struct tb_sampler *s) {
   qsort(c, n, sizeof *c, by_logit);
   softmax(c, n, 1.0f);
   if (o->top_p < 1) n = cut_top_p(c, n, o->top_p);
-  while (n > 1 && c[n - 1].p < o->min_p * c[0].p) n--;
+  while (n > 1 && c[n - 1].p < o->min_p * c[0].p)
+    n--;
   softmax(c, n, o->temperature);
   float u = tb_rng_unit(&s->rng), sum = 0;
   for (size_t i = 0; i < n; i++) {
@@ -157,7 +170,8 @@ static tb_token draw(struct tb_sampler *s) {
 }
 
 tb_token tb_sampler_pick(struct tb_sampler *s, const float *logits) {
-  for (uint32_t i = 0; i < s->n_vocab; i++) s->candidates[i] = (struct candidate){.id = (tb_token)i, .logit = logits[i]};
+  for (uint32_t i = 0; i < s->n_vocab; i++)
+    s->candidates[i] = (struct candidate){.id = (tb_token)i, .logit = logits[i]};
   if (s->options.repeat_penalty != 1.0f) penalise(s);
   tb_token token = s->options.temperature == 0 ? greedy(s) : draw(s);
   tb_sampler_accept(s, token);

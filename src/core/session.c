@@ -40,11 +40,14 @@ static enum tb_status read_piece(void *user, unsigned char *piece, size_t bytes,
   return tb_session_read(user, piece, bytes, err);
 }
 
-enum tb_status tb_session_save(struct tb_context *c, const char *path, const void *extra, size_t extra_bytes, struct tb_error *err) {
+enum tb_status tb_session_save(struct tb_context *c, const char *path, const void *extra, size_t extra_bytes,
+                               struct tb_error *err) {
   const struct tb_allocator *alloc = &c->model->alloc;
   struct tb_cache_config config = tb_context_cache_config(c);
-  struct tb_session_header h = {.model = model_identity(c->model), .plan = tb_cache_identity(&config),
-                                .n_tokens = tb_cache_length(c->cache), .n_state = tb_cache_state_words(c->cache),
+  struct tb_session_header h = {.model = model_identity(c->model),
+                                .plan = tb_cache_identity(&config),
+                                .n_tokens = tb_cache_length(c->cache),
+                                .n_state = tb_cache_state_words(c->cache),
                                 .extra_bytes = extra_bytes};
   tb_cache_pieces(c->cache, add_bytes, &h.cache_bytes, err);
   uint32_t *state = tb_alloc(alloc, h.n_state, sizeof *state);
@@ -72,7 +75,8 @@ struct loaded {
   void *extra;
 };
 
-static enum tb_status check_header(const struct tb_context *c, const struct tb_session_header *h, struct tb_error *err) {
+static enum tb_status check_header(const struct tb_context *c, const struct tb_session_header *h,
+                                   struct tb_error *err) {
   struct tb_cache_config config = tb_context_cache_config(c);
   if (h->model != model_identity(c->model)) return tb_fail(err, TB_E_ARG, "the session belongs to another model");
   if (h->plan != tb_cache_identity(&config) || h->n_state != tb_cache_state_words(c->cache))
@@ -98,7 +102,8 @@ static enum tb_status load(struct tb_context *c, struct tb_session_reader *r, st
   to->tokens = tb_alloc(alloc, h->n_tokens, sizeof *to->tokens);
   to->state = tb_alloc(alloc, h->n_state, sizeof *to->state);
   to->extra = h->extra_bytes ? tb_alloc(alloc, h->extra_bytes, 1) : NULL;
-  if (!to->tokens || !to->state || (h->extra_bytes && !to->extra)) return tb_fail(err, TB_E_NOMEM, "session: out of memory");
+  if (!to->tokens || !to->state || (h->extra_bytes && !to->extra))
+    return tb_fail(err, TB_E_NOMEM, "session: out of memory");
   uint64_t bytes = 0;
   if ((s = tb_cache_create(&to->cache, &config, &c->model->kernels, c->team, alloc, err)) ||
       (s = tb_session_read(r, to->tokens, h->n_tokens * sizeof *to->tokens, err)) ||
@@ -107,12 +112,14 @@ static enum tb_status load(struct tb_context *c, struct tb_session_reader *r, st
       (s = tb_cache_set_state(to->cache, h->n_tokens, to->state, err)) ||
       (s = tb_cache_pieces(to->cache, add_bytes, &bytes, err)))
     return s;
-  if (bytes != h->cache_bytes) return tb_fail(err, TB_E_FORMAT, "the session's cache has %llu bytes, expected %llu",
-                                              (unsigned long long)h->cache_bytes, (unsigned long long)bytes);
+  if (bytes != h->cache_bytes)
+    return tb_fail(err, TB_E_FORMAT, "the session's cache has %llu bytes, expected %llu",
+                   (unsigned long long)h->cache_bytes, (unsigned long long)bytes);
   return tb_cache_pieces(to->cache, read_piece, r, err);
 }
 
-enum tb_status tb_session_load(struct tb_context *c, const char *path, void **extra, size_t *extra_bytes, struct tb_error *err) {
+enum tb_status tb_session_load(struct tb_context *c, const char *path, void **extra, size_t *extra_bytes,
+                               struct tb_error *err) {
   const struct tb_allocator *alloc = &c->model->alloc;
   struct tb_session_reader r;
   struct loaded to = {0};
@@ -137,4 +144,6 @@ enum tb_status tb_session_load(struct tb_context *c, const char *path, void **ex
   return s;
 }
 
-void tb_session_free_extra(const struct tb_context *c, void *extra) { tb_free(&c->model->alloc, extra); }
+void tb_session_free_extra(const struct tb_context *c, void *extra) {
+  tb_free(&c->model->alloc, extra);
+}

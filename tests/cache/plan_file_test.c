@@ -19,7 +19,8 @@ static void accepts(void **state) {
   (void)state;
   struct tb_plan_layer plan[LAYERS];
   struct tb_error err;
-  const char *text = "# a comment\n\nthimble-plan 1 # the header\r\n0-1\tq8_0  f16\n 2-4 q4_0 q8_0 window=32 sinks=0 # more\n5 f32 f32 sinks=7";
+  const char *text = "# a comment\n\nthimble-plan 1 # the header\r\n0-1\tq8_0  f16\n 2-4 q4_0 q8_0 window=32 sinks=0 # "
+                     "more\n5 f32 f32 sinks=7";
   if (parse(text, plan, &err) != TB_OK) fail_msg("%s", err.text);
   assert_string_equal(plan[1].type_k, "q8_0");
   assert_string_equal(plan[1].type_v, "f16");
@@ -78,13 +79,15 @@ static void round_trip(void **state) {
   struct tb_plan_layer plan[LAYERS], again[LAYERS];
   struct tb_error err;
   struct text out = {.n = 0};
-  assert_int_equal(parse("thimble-plan 1\n0-1 q8_0 f16\n2-4 q4_0 q8_0 window=32\n5 f32 f32 sinks=7\n", plan, &err), TB_OK);
+  assert_int_equal(parse("thimble-plan 1\n0-1 q8_0 f16\n2-4 q4_0 q8_0 window=32\n5 f32 f32 sinks=7\n", plan, &err),
+                   TB_OK);
   assert_true(tb_plan_write(plan, LAYERS, append, &out));
   if (tb_plan_parse(out.data, out.n, LAYERS, &defaults, again, &err) != TB_OK) fail_msg("%s", err.text);
   assert_memory_equal(plan, again, sizeof plan);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(accepts), cmocka_unit_test(refuses), cmocka_unit_test(round_trip)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(accepts), cmocka_unit_test(refuses),
+                                     cmocka_unit_test(round_trip)};
   return cmocka_run_group_tests_name("plan_file", tests, NULL, NULL);
 }

@@ -48,7 +48,8 @@ static double brute_force(const struct problem *p, uint64_t budget, uint64_t *by
       *bytes = sum;
     }
     uint32_t i = 0;
-    while (i < p->n && ++pick[i] == p->choices[i].count) pick[i++] = 0;
+    while (i < p->n && ++pick[i] == p->choices[i].count)
+      pick[i++] = 0;
     if (i == p->n) return best;
   }
 }
@@ -75,7 +76,8 @@ static void equals_brute_force(void **state) {
       assert_true(loss <= before); /* more budget is never worse */
       before = loss;
       uint64_t sum = 0;
-      for (uint32_t i = 0; i < p.n; i++) sum += p.options[i][picked[i]].bytes;
+      for (uint32_t i = 0; i < p.n; i++)
+        sum += p.options[i][picked[i]].bytes;
       assert_int_equal(sum, bytes);
     }
   }
@@ -92,11 +94,13 @@ static void large(void **state) {
   struct tb_error err;
   struct tb_rng rng = {5};
   for (int i = 0; i < 100; i++) {
-    for (int o = 0; o < 20; o++) options[i][o] = (struct tb_option){(uint64_t)(o + 1) << 20, tb_rng_unit(&rng) / (float)(o + 1)};
+    for (int o = 0; o < 20; o++)
+      options[i][o] = (struct tb_option){(uint64_t)(o + 1) << 20, tb_rng_unit(&rng) / (float)(o + 1)};
     choices[i] = (struct tb_choice){options[i], 20};
     smallest += 1 << 20;
   }
-  if (tb_solve(choices, 100, 5 * smallest, picked, &bytes, &loss, &tb_system_allocator, &err) != TB_OK) fail_msg("%s", err.text);
+  if (tb_solve(choices, 100, 5 * smallest, picked, &bytes, &loss, &tb_system_allocator, &err) != TB_OK)
+    fail_msg("%s", err.text);
   assert_true(bytes <= 5 * smallest && bytes > 4 * smallest);
 }
 

@@ -1,5 +1,6 @@
-/* Greedy text of a real trained model (stories260K) against the golden file of its reference program. The data is beside
- * the repository (../shared/data) or where TB_SHARED_DATA says; without it the test says so and is counted as skipped. */
+/* Greedy text of a real trained model (stories260K) against the golden file of its reference program. The data is
+ * beside the repository (../shared/data) or where TB_SHARED_DATA says; without it the test says so and is counted as
+ * skipped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,7 +50,8 @@ static void stories260k(void **state) {
   FILE *f = fopen(path, "rb");
   size_t n = fread(golden, 1, sizeof golden - 1, f);
   fclose(f);
-  while (n > 0 && (golden[n - 1] == '\n' || golden[n - 1] == ' ')) n--;
+  while (n > 0 && (golden[n - 1] == '\n' || golden[n - 1] == ' '))
+    n--;
   golden[n] = '\0';
   assert_true(data_file(path, "models/stories260K/stories260Ktok512.gguf"));
   struct tb_model *model;

@@ -8,11 +8,11 @@
  *     included, so only a part of the positions can be held to it: at least a quarter. A wrong rotation, mask or tensor
  *     would spoil all positions but the first.
  *
- *  2. every position against the exact decoder: this is what activation rounding costs. Codes have a step d = max/127 over
- *     32 values; for normal activations max is about 2.1 sigma, so the rounding noise is d/sqrt(12) = 0.0048 sigma: a
- *     relative error of 0.5 % per matrix product. Products follow each other 4 times per layer and once at the head; their
- *     noises are independent and the residual stream carries all of them: sqrt(4·L + 1) · 0.0048 = 1.4 % for L = 2. The
- *     worst of 24 positions, where logits cancel most, is allowed four times that.
+ *  2. every position against the exact decoder: this is what activation rounding costs. Codes have a step d = max/127
+ * over 32 values; for normal activations max is about 2.1 sigma, so the rounding noise is d/sqrt(12) = 0.0048 sigma: a
+ *     relative error of 0.5 % per matrix product. Products follow each other 4 times per layer and once at the head;
+ * their noises are independent and the residual stream carries all of them: sqrt(4·L + 1) · 0.0048 = 1.4 % for L = 2.
+ * The worst of 24 positions, where logits cancel most, is allowed four times that.
  *
  * The KV cache is f32 in these runs, so that it adds nothing. */
 #include <math.h>
@@ -32,8 +32,9 @@
 
 enum { TOKENS = 24 };
 
-static const char llama[] = "architecture = llama\nname = test\nn_layer = 2\nn_embd = 256\nn_head = 4\nn_head_kv = 2\n"
-                            "n_ff = 512\nn_vocab = 512\nn_ctx = 256\nrope_base = 10000\nrms_eps = 1e-5\ntied = yes\npre = smollm\n";
+static const char llama[] =
+    "architecture = llama\nname = test\nn_layer = 2\nn_embd = 256\nn_head = 4\nn_head_kv = 2\n"
+    "n_ff = 512\nn_vocab = 512\nn_ctx = 256\nrope_base = 10000\nrms_eps = 1e-5\ntied = yes\npre = smollm\n";
 
 static const struct {
   const char *name, *extra; /* lines after the llama shape: later keys win */
@@ -49,7 +50,7 @@ static const struct {
     {"qwen3", "architecture = qwen3\nqk_norm = yes\nhead_dim = 128\npre = qwen2\n"},
 };
 
-static const char *const types[] = {"f32",  "f16",  "bf16", "q8_0", "q4_0", "q4_1", "q5_0",   "q5_1",
+static const char *const types[] = {"f32",  "f16",  "bf16", "q8_0", "q4_0", "q4_1",   "q5_0",   "q5_1",
                                     "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "q4_k_m"};
 
 static const char *isa(void) {
@@ -133,7 +134,8 @@ static void check(const char *name, const char *extra, const char *type) {
   struct tb_error err;
   struct collected batch, single, threads;
   tb_token tokens[TOKENS];
-  for (int i = 0; i < TOKENS; i++) tokens[i] = (i * 37 + 11) % 300;
+  for (int i = 0; i < TOKENS; i++)
+    tokens[i] = (i * 37 + 11) % 300;
   make_file(path, extra, type);
   run_engine(path, tokens, true, 1, &batch);
   run_engine(path, tokens, false, 1, &single);
@@ -159,9 +161,12 @@ static void check(const char *name, const char *extra, const char *type) {
 
 static void every_type(void **state) {
   (void)state;
-  for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) check("llama", "", types[t]);
-  for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) check("qwen2", variants[7].extra, types[t]);
-  for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) check("qwen3", variants[8].extra, types[t]);
+  for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
+    check("llama", "", types[t]);
+  for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
+    check("qwen2", variants[7].extra, types[t]);
+  for (size_t t = 0; t < sizeof types / sizeof types[0]; t++)
+    check("qwen3", variants[8].extra, types[t]);
 }
 
 static void every_variant(void **state) {

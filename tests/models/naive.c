@@ -118,9 +118,10 @@ struct naive *naive_open(const struct tb_gguf *g, bool round_activations) {
 void naive_free(struct naive *m) {
   for (uint32_t i = 0; i < m->n_layer; i++) {
     struct layer *l = &m->layers[i];
-    void *all[] = {l->q.w, l->k.w, l->v.w, l->o.w, l->gate.w, l->up.w, l->down.w, l->attn_norm, l->ffn_norm, l->bq, l->bk,
-                   l->bv, l->q_norm, l->k_norm, l->keys, l->values};
-    for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) free(all[j]);
+    void *all[] = {l->q.w,      l->k.w, l->v.w, l->o.w, l->gate.w, l->up.w,   l->down.w, l->attn_norm,
+                   l->ffn_norm, l->bq,  l->bk,  l->bv,  l->q_norm, l->k_norm, l->keys,   l->values};
+    for (size_t j = 0; j < sizeof all / sizeof all[0]; j++)
+      free(all[j]);
   }
   if (m->output.w != m->embedding.w) free(m->output.w);
   free(m->embedding.w);
@@ -130,15 +131,19 @@ void naive_free(struct naive *m) {
   free(m);
 }
 
-uint32_t naive_vocab(const struct naive *m) { return m->vocab; }
+uint32_t naive_vocab(const struct naive *m) {
+  return m->vocab;
+}
 
 /* x rounded as simd/quant/quant.h states, when the matrix will be multiplied by codes. */
 static void round_codes(double *x, size_t n) {
   for (size_t b = 0; b < n; b += 32) {
     float most = 0;
-    for (size_t i = 0; i < 32; i++) most = fmaxf(most, fabsf((float)x[b + i]));
+    for (size_t i = 0; i < 32; i++)
+      most = fmaxf(most, fabsf((float)x[b + i]));
     if (most == 0) continue;
-    for (size_t i = 0; i < 32; i++) x[b + i] = rintf((float)x[b + i] * (127.0f / most)) * (double)(most / 127.0f);
+    for (size_t i = 0; i < 32; i++)
+      x[b + i] = rintf((float)x[b + i] * (127.0f / most)) * (double)(most / 127.0f);
   }
 }
 
@@ -148,7 +153,8 @@ static void multiply(const struct naive *m, double *y, const struct matrix *w, c
   if (m->round_activations && w->blocks) round_codes(in, w->k);
   for (size_t r = 0; r < w->rows; r++) {
     double sum = bias ? bias[r] : 0;
-    for (size_t i = 0; i < w->k; i++) sum += w->w[r * w->k + i] * in[i];
+    for (size_t i = 0; i < w->k; i++)
+      sum += w->w[r * w->k + i] * in[i];
     y[r] = sum;
   }
   free(in);
@@ -156,8 +162,10 @@ static void multiply(const struct naive *m, double *y, const struct matrix *w, c
 
 static void norm(double *y, const double *x, const float *w, size_t n, double eps) {
   double sum = 0;
-  for (size_t i = 0; i < n; i++) sum += x[i] * x[i];
-  for (size_t i = 0; i < n; i++) y[i] = x[i] / sqrt(sum / (double)n + eps) * w[i];
+  for (size_t i = 0; i < n; i++)
+    sum += x[i] * x[i];
+  for (size_t i = 0; i < n; i++)
+    y[i] = x[i] / sqrt(sum / (double)n + eps) * w[i];
 }
 
 static double angle(const struct naive *m, uint32_t pair, uint32_t pos, double *magnitude) {
@@ -167,7 +175,8 @@ static double angle(const struct naive *m, uint32_t pair, uint32_t pos, double *
   if (m->scaling == 1) freq /= m->scale_factor;
   if (m->scaling == 2) {
     double edge[2] = {32, 1};
-    for (int i = 0; i < 2; i++) edge[i] = m->d_rot * log(m->n_orig / (edge[i] * 2 * acos(-1.0))) / (2 * log(m->base));
+    for (int i = 0; i < 2; i++)
+      edge[i] = m->d_rot * log(m->n_orig / (edge[i] * 2 * acos(-1.0))) / (2 * log(m->base));
     double low = fmax(0, floor(edge[0])), high = fmin(m->d_rot - 1, ceil(edge[1]));
     double ramp = fmin(1, fmax(0, (pair - low) / fmax(0.001, high - low)));
     freq = freq / m->scale_factor * ramp + freq * (1 - ramp);
@@ -193,14 +202,17 @@ static void attend(const struct naive *m, const struct layer *l, const double *q
     double p[MAX_TOKENS], most = -INFINITY, sum = 0;
     for (uint32_t t = 0; t <= m->n; t++) {
       double dot = 0;
-      for (uint32_t c = 0; c < m->d; c++) dot += q[h * m->d + c] * l->keys[t * width + at + c];
+      for (uint32_t c = 0; c < m->d; c++)
+        dot += q[h * m->d + c] * l->keys[t * width + at + c];
       p[t] = dot / sqrt(m->d);
       most = fmax(most, p[t]);
     }
-    for (uint32_t t = 0; t <= m->n; t++) sum += p[t] = exp(p[t] - most);
+    for (uint32_t t = 0; t <= m->n; t++)
+      sum += p[t] = exp(p[t] - most);
     for (uint32_t c = 0; c < m->d; c++) {
       double o = 0;
-      for (uint32_t t = 0; t <= m->n; t++) o += p[t] / sum * l->values[t * width + at + c];
+      for (uint32_t t = 0; t <= m->n; t++)
+        o += p[t] / sum * l->values[t * width + at + c];
       out[h * m->d + c] = o;
     }
   }
@@ -209,7 +221,8 @@ static void attend(const struct naive *m, const struct layer *l, const double *q
 void naive_step(struct naive *m, tb_token token, double *logits) {
   enum { WIDEST = 1 << 14 };
   static double x[WIDEST], h[WIDEST], q[WIDEST], a[WIDEST], gate[WIDEST], up[WIDEST];
-  for (uint32_t i = 0; i < m->embd; i++) x[i] = m->embedding.w[(size_t)token * m->embd + i];
+  for (uint32_t i = 0; i < m->embd; i++)
+    x[i] = m->embedding.w[(size_t)token * m->embd + i];
   for (uint32_t il = 0; il < m->n_layer; il++) {
     struct layer *l = &m->layers[il];
     double *k = l->keys + (size_t)m->n * m->kv * m->d, *v = l->values + (size_t)m->n * m->kv * m->d;
@@ -227,13 +240,16 @@ void naive_step(struct naive *m, tb_token token, double *logits) {
     }
     attend(m, l, q, a);
     multiply(m, h, &l->o, a, NULL);
-    for (uint32_t i = 0; i < m->embd; i++) x[i] += h[i];
+    for (uint32_t i = 0; i < m->embd; i++)
+      x[i] += h[i];
     norm(h, x, l->ffn_norm, m->embd, m->eps);
     multiply(m, gate, &l->gate, h, NULL);
     multiply(m, up, &l->up, h, NULL);
-    for (size_t i = 0; i < l->gate.rows; i++) gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
+    for (size_t i = 0; i < l->gate.rows; i++)
+      gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
     multiply(m, h, &l->down, gate, NULL);
-    for (uint32_t i = 0; i < m->embd; i++) x[i] += h[i];
+    for (uint32_t i = 0; i < m->embd; i++)
+      x[i] += h[i];
   }
   norm(h, x, m->output_norm, m->embd, m->eps);
   multiply(m, logits, &m->output, h, NULL);

@@ -11,8 +11,9 @@
 #include <cmocka.h>
 #include "thimble.h"
 
-static const char shape[] = "architecture = llama\nname = test\nn_layer = 2\nn_embd = 64\nn_head = 2\nn_head_kv = 1\nn_ff = 96\n"
-                            "n_vocab = 400\nn_ctx = 512\nrope_base = 10000\nrms_eps = 1e-5\ntied = yes\npre = smollm\n";
+static const char shape[] =
+    "architecture = llama\nname = test\nn_layer = 2\nn_embd = 64\nn_head = 2\nn_head_kv = 1\nn_ff = 96\n"
+    "n_vocab = 400\nn_ctx = 512\nrope_base = 10000\nrms_eps = 1e-5\ntied = yes\npre = smollm\n";
 
 static char model_path[64], other_path[64], session_path[64], damaged_path[64];
 
@@ -37,7 +38,8 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
   (void)state;
   const char *all[] = {model_path, other_path, session_path, damaged_path};
-  for (size_t i = 0; i < 4; i++) unlink(all[i]);
+  for (size_t i = 0; i < 4; i++)
+    unlink(all[i]);
   return 0;
 }
 
@@ -119,7 +121,8 @@ static void round_trip(void **state) {
   (void)state;
   static const char *const types[][2] = {{"f16", "f16"}, {"f32", "f32"}, {"q8_0", "q4_0"}, {"f32", "q8_0"}};
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-    for (int n = 1; n <= 400; n = n * 4 + 1) continues(types[i][0], types[i][1], n);
+    for (int n = 1; n <= 400; n = n * 4 + 1)
+      continues(types[i][0], types[i][1], n);
 }
 
 static void refuses_what_does_not_belong(void **state) {
@@ -128,7 +131,8 @@ static void refuses_what_does_not_belong(void **state) {
   struct live a = start(model_path, 64, "f16", "f16");
   feed(a, 0, 40);
   save(a);
-  struct live other = start(other_path, 64, "f16", "f16"), types = start(model_path, 64, "f16", "q8_0"), small = start(model_path, 32, "f16", "f16");
+  struct live other = start(other_path, 64, "f16", "f16"), types = start(model_path, 64, "f16", "q8_0"),
+              small = start(model_path, 32, "f16", "f16");
   assert_int_equal(try_load(other, session_path, &err), TB_E_ARG);
   assert_non_null(strstr(err.text, "another model"));
   assert_int_equal(try_load(types, session_path, &err), TB_E_ARG);

@@ -34,8 +34,9 @@ static void give(void *user, void *block) {
   free(block);
 }
 
-static const char shape[] = "architecture = llama\nname = test\nn_layer = 2\nn_embd = 64\nn_head = 2\nn_head_kv = 1\nn_ff = 96\n"
-                            "n_vocab = 400\nn_ctx = 64\nrope_base = 10000\nrms_eps = 1e-5\ntied = yes\npre = smollm\n";
+static const char shape[] =
+    "architecture = llama\nname = test\nn_layer = 2\nn_embd = 64\nn_head = 2\nn_head_kv = 1\nn_ff = 96\n"
+    "n_vocab = 400\nn_ctx = 64\nrope_base = 10000\nrms_eps = 1e-5\ntied = yes\npre = smollm\n";
 
 static enum tb_status whole_run(const char *path, const struct tb_allocator *a, struct tb_error *err) {
   struct tb_model *model = NULL;
@@ -83,7 +84,8 @@ static void fail_each(const char *path, bool for_ever) {
   /* The regular-expression library's working memory is the one thing that can be done without: the tokenizer's own
    * splitter takes over with the same result. */
   assert_in_range(survived, 0, 4);
-  print_message("%zu allocations, each failed %s; %zu were not needed\n", total, for_ever ? "for ever" : "once", survived);
+  print_message("%zu allocations, each failed %s; %zu were not needed\n", total, for_ever ? "for ever" : "once",
+                survived);
 }
 
 static void every_allocation(void **state) {
@@ -115,10 +117,12 @@ static void decode_allocates_nothing(void **state) {
   struct tb_context_options co = {.n_ctx = 64};
   assert_int_equal(tb_context_create(&ctx, model, &co, &err), TB_OK);
   tb_token ids[40];
-  for (int i = 0; i < 40; i++) ids[i] = i;
+  for (int i = 0; i < 40; i++)
+    ids[i] = i;
   size_t before = f.count;
   assert_int_equal(tb_eval(ctx, ids, 40, NULL, NULL, &err), TB_OK);
-  for (int i = 0; i < 24; i++) assert_int_equal(tb_eval(ctx, ids, 1, NULL, NULL, &err), TB_OK);
+  for (int i = 0; i < 24; i++)
+    assert_int_equal(tb_eval(ctx, ids, 1, NULL, NULL, &err), TB_OK);
   assert_int_equal(tb_eval(ctx, ids, 1, NULL, NULL, &err), TB_E_CONTEXT);
   assert_int_equal(f.count, before);
   tb_context_free(ctx);
