@@ -87,19 +87,26 @@ static void extra(struct vocab *v, const char *key, uint32_t type, uint32_t valu
 void vocab_extra_u32(struct vocab *v, const char *key, uint32_t value) { extra(v, key, TB_GGUF_U32, value); }
 void vocab_extra_bool(struct vocab *v, const char *key, bool value) { extra(v, key, TB_GGUF_BOOL, value); }
 
+static bool keeps(const struct vocab *v, const char *key) { return !v->omit || strcmp(v->omit, key) != 0; }
+
 struct gguf_make vocab_file(const struct vocab *v) {
   struct gguf_make m;
-  bool spm = strcmp(v->model, "llama") == 0;
-  make_begin(&m, 3, 0, 4 + (v->pre != NULL) + (v->name != NULL) + v->n_extra);
-  make_kv_str(&m, "tokenizer.ggml.model", v->model);
-  if (v->pre) make_kv_str(&m, "tokenizer.ggml.pre", v->pre);
-  if (v->name) make_kv_str(&m, "general.name", v->name);
-  make_strings(&m, "tokenizer.ggml.tokens", v->n, v->text);
-  make_array(&m, "tokenizer.ggml.token_type", TB_GGUF_I32, v->n, v->type, v->n * sizeof *v->type);
-  if (spm) make_array(&m, "tokenizer.ggml.scores", TB_GGUF_F32, v->n, v->score, v->n * sizeof *v->score);
-  else make_strings(&m, "tokenizer.ggml.merges", v->n_merges, v->merges);
-  for (unsigned i = 0; i < v->n_extra; i++)
+  const char *merging = strcmp(v->model, "llama") == 0 ? "tokenizer.ggml.scores" : "tokenizer.ggml.merges";
+  make_begin(&m, 3, 0, 0);
+  uint64_t n = 0;
+  if (keeps(v, "tokenizer.ggml.model")) n++, make_kv_str(&m, "tokenizer.ggml.model", v->model);
+  if (v->pre && keeps(v, "tokenizer.ggml.pre")) n++, make_kv_str(&m, "tokenizer.ggml.pre", v->pre);
+  if (v->name) n++, make_kv_str(&m, "general.name", v->name);
+  if (keeps(v, "tokenizer.ggml.tokens")) n++, make_strings(&m, "tokenizer.ggml.tokens", v->n, v->text);
+  if (keeps(v, "tokenizer.ggml.token_type"))
+    n++, make_array(&m, "tokenizer.ggml.token_type", TB_GGUF_I32, v->n, v->type, v->n * sizeof *v->type);
+  if (keeps(v, merging) && merging[15] == 's')
+    n++, make_array(&m, merging, TB_GGUF_F32, v->n, v->score, v->n * sizeof *v->score);
+  if (keeps(v, merging) && merging[15] == 'm') n++, make_strings(&m, merging, v->n_merges, v->merges);
+  for (unsigned i = 0; i < v->n_extra; i++, n++)
     make_kv(&m, v->extra[i].key, v->extra[i].type, &v->extra[i].value, v->extra[i].type == TB_GGUF_BOOL ? 1 : 4);
+  if (v->instead) n++, v->instead(&m);
+  make_set(&m, make_find(&m, MAKE_N_KVS, "", 0), n);
   return m;
 }
 

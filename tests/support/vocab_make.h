@@ -20,6 +20,9 @@ struct vocab {
     uint32_t type;
     uint32_t value;
   } extra[12];
+  /* To make wrong files: a key to leave out, and what to write instead of it. */
+  const char *omit;
+  void (*instead)(struct gguf_make *m);
   char room[640][8]; /* texts of byte tokens */
 };
 
