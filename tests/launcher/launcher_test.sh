@@ -41,6 +41,9 @@ option(TB_TESTS "" ON)
 add_executable(thimble src/main.c)
 set_target_properties(thimble PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 if(TB_TESTS)
+  if(NOT EXISTS ${CMAKE_SOURCE_DIR}/cmocka)
+    message(FATAL_ERROR "no cmocka")
+  endif()
   enable_testing()
   add_test(NAME small COMMAND thimble small)
 endif()
@@ -219,11 +222,25 @@ expect_err 'this one is 3.18'
 
 case_of "the test verb runs the tests and hands options to ctest"
 present
+touch "$top/cmocka"
 start "$top/thimble" test
 expect_status 0
 grep -q '100% tests passed, 0 tests failed out of 1' "$out" || fail "no totals"
 start "$top/thimble" test -R nothing-of-this-name
 [ "$status" -ne 0 ] || fail "no tests, but success"
+
+case_of "a tree with tests is of use when the test library is gone, and a configuration that failed is no tree"
+rm "$top/cmocka"
+# shellcheck disable=SC2016
+stand_in pkg-config '[ "$2" != cmocka ]'
+sleep 0.02
+program four
+start "$top/thimble" run
+expect_out 'four <run>'
+rm -rf "$top/build"
+cmake -S "$top" -B "$top/build/release" >/dev/null 2>&1 && fail "configured without cmocka"
+start "$top/thimble" run
+expect_out 'four <run>'
 
 echo "$failures failures"
 [ "$failures" -eq 0 ]
