@@ -39,6 +39,7 @@ static char *one_line(const char *prompt, bool interactive) {
 
 /* text + newline + more; frees `more`. */
 static char *join(char *text, size_t *n, char *more) {
+  const bool first = !text;
   size_t add = strlen(more);
   char *grown = realloc(text, *n + add + 2);
   if (!grown) {
@@ -46,7 +47,7 @@ static char *join(char *text, size_t *n, char *more) {
     free(more);
     return NULL;
   }
-  if (*n || text) grown[(*n)++] = '\n';
+  if (!first) grown[(*n)++] = '\n';
   memcpy(grown + *n, more, add + 1);
   *n += add;
   free(more);
