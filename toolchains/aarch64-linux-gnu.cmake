@@ -1,5 +1,6 @@
 # 64-bit ARM Linux from another machine, gcc and Debian/Ubuntu multiarch packages (toolchains/README.md).
-# Tests run under qemu; QEMU_CPU chooses the core (cortex-a72: Pi 4, cortex-a76: Pi 5, max).
+# Tests run under qemu; QEMU_CPU chooses the core (cortex-a72: Pi 4, cortex-a76: Pi 5, max), unless a toolchain file
+# that includes this one names it in TB_QEMU_MODEL.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 if(NOT CMAKE_C_COMPILER)
@@ -19,4 +20,7 @@ set(ENV{PKG_CONFIG_LIBDIR} /usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgco
 find_program(TB_QEMU_AARCH64 NAMES qemu-aarch64-static qemu-aarch64)
 if(TB_QEMU_AARCH64 AND NOT CMAKE_HOST_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   set(CMAKE_CROSSCOMPILING_EMULATOR ${TB_QEMU_AARCH64})
+  if(TB_QEMU_MODEL)
+    list(APPEND CMAKE_CROSSCOMPILING_EMULATOR -cpu ${TB_QEMU_MODEL})
+  endif()
 endif()

@@ -12,12 +12,14 @@
  * at zero and are added to y, so an output never depends on its neighbours. */
 #include "simd/gemm/gemm.h"
 
+#include <arm_neon.h>
 #include <stdbool.h>
 
 #include "simd/formats.h"
 #include "simd/gemm/panel_arm.h"
 #include "simd/gemm/unpack_arm.h"
 #include "simd/kernels.h"
+#include "simd/vec/arm_floats.h"
 
 enum { ROW_GROUP = 64, PANELS = ROW_GROUP / PANEL_ROWS };
 
@@ -56,33 +58,68 @@ static void fill_panel(struct panel *p, struct unpacked_rows *u, const struct ki
   interleave(p->codes, u->codes, groups);
 }
 
-/* Where column c's value of an item goes in a packed array. */
-static inline size_t column_at(size_t item, size_t c, size_t copy) {
-  return SCALE_COPIES == 1 ? item * COLS + c : item * COLS * 2 + c / 2 * 4 + copy * 2 + c % 2;
+/* The scales of one item in all columns. */
+TB_INLINE void put_item(float *to, float32x4_t v) {
+  if (SCALE_COPIES == 1) {
+    vst1q_f32(to, v);
+  } else {
+    vst1q_f32(to, vcombine_f32(vget_low_f32(v), vget_low_f32(v)));
+    vst1q_f32(to + 4, vcombine_f32(vget_high_f32(v), vget_high_f32(v)));
+  }
 }
 
+/* n scales of every column to [item][column]. */
+static void put_items(float *to, const float *const from[COLS], size_t n) {
+  const size_t step = COLS * SCALE_COPIES;
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4, to += 4 * step) {
+    float32x4_t v[4];
+    for (int c = 0; c < COLS; c++) v[c] = vld1q_f32(from[c] + i);
+    tb_transpose4(v);
+    for (size_t j = 0; j < 4; j++) put_item(to + j * step, v[j]);
+  }
+  for (; i < n; i++, to += step) {
+    const float v[COLS] = {from[0][i], from[1][i], from[2][i], from[3][i]};
+    put_item(to, vld1q_f32(v));
+  }
+}
+
+static void scaled_sums(float *ds, const float *d, const int16_t *s, size_t groups, size_t minima) {
+  if (minima == 1)
+    for (size_t g = 0; g < groups; g++) ds[g] = d[g] * (float)(s[2 * g] + s[2 * g + 1]);
+  else
+    for (size_t i = 0; i < 2 * groups; i++) ds[i] = d[i / 2] * (float)s[i];
+}
+
+/* Columns past the last repeat it; their outputs are dropped. */
 static void fill_columns(struct columns *t, const struct tb_acts *x, size_t col, size_t n_cols, size_t k0, size_t groups,
                          size_t minima) {
   const int8_t *q[COLS];
+  const float *d[COLS], *ds[COLS];
+  float sums[COLS][2 * SLICE_GROUPS];
   for (size_t c = 0; c < COLS; c++) {
     const size_t from = col + (c < n_cols ? c : n_cols - 1);
-    const float *d = x->d + from * (x->k / 32) + k0 / 32;
-    const int16_t *s = x->s + from * (x->k / 16) + k0 / 16;
     q[c] = x->q + from * x->k + k0;
-    for (size_t copy = 0; copy < SCALE_COPIES; copy++)
-      for (size_t g = 0; g < groups; g++) {
-        t->d[column_at(g, c, copy)] = d[g];
-        if (minima == 1) t->ds[column_at(g, c, copy)] = d[g] * (float)(s[2 * g] + s[2 * g + 1]);
-        if (minima == 2) t->ds[column_at(2 * g, c, copy)] = d[g] * (float)s[2 * g];
-        if (minima == 2) t->ds[column_at(2 * g + 1, c, copy)] = d[g] * (float)s[2 * g + 1];
-      }
+    d[c] = x->d + from * (x->k / 32) + k0 / 32;
+    ds[c] = sums[c];
+    if (minima) scaled_sums(sums[c], d[c], x->s + from * (x->k / 16) + k0 / 16, groups, minima);
   }
   pack_columns(t->codes, q, groups);
+  put_items(t->d, d, groups);
+  if (minima) put_items(t->ds, ds, groups * minima);
 }
 
 static void merge(float *y, size_t ldy, const float out[COLS][PANEL_ROWS], size_t rows, size_t cols, bool first) {
-  for (size_t c = 0; c < cols; c++)
-    for (size_t r = 0; r < rows; r++) y[c * ldy + r] = first ? out[c][r] : y[c * ldy + r] + out[c][r];
+  for (size_t c = 0; c < cols; c++, y += ldy) {
+    if (rows >= PANEL_ROWS) {
+      for (size_t r = 0; r < PANEL_ROWS; r += 4) {
+        float32x4_t v = vld1q_f32(&out[c][r]);
+        vst1q_f32(y + r, first ? v : vaddq_f32(vld1q_f32(y + r), v));
+      }
+    } else {
+      for (size_t r = 0; r < rows; r++) y[r] = first ? out[c][r] : y[r] + out[c][r];
+    }
+  }
 }
 
 static inline size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
@@ -99,7 +136,7 @@ static void row_group(float *y, size_t ldy, const uint8_t *w, size_t row_bytes, 
     for (size_t r = 0; r < rows; r += PANEL_ROWS) {
       float out[COLS][PANEL_ROWS];
       kind->run(out, &s->panels[r / PANEL_ROWS], &s->columns, groups);
-      merge(y + c * ldy + r, ldy, out, at_most(PANEL_ROWS, rows - r), at_most(COLS, n_cols - c), k0 == 0);
+      merge(y + c * ldy + r, ldy, out, rows - r, at_most(COLS, n_cols - c), k0 == 0);
     }
   }
 }

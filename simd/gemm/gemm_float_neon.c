@@ -28,16 +28,6 @@ TB_INLINE void load_some(float32x4_t v[4], const uint8_t *w, size_t bytes, load1
   load(v, padded);
 }
 
-/* 4 × 4: rows to columns, results `apart` floats from each other. */
-TB_INLINE void transpose4(float *out, size_t apart, float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d) {
-  float64x2_t ab0 = vreinterpretq_f64_f32(vtrn1q_f32(a, b)), ab1 = vreinterpretq_f64_f32(vtrn2q_f32(a, b));
-  float64x2_t cd0 = vreinterpretq_f64_f32(vtrn1q_f32(c, d)), cd1 = vreinterpretq_f64_f32(vtrn2q_f32(c, d));
-  vst1q_f32(out, vreinterpretq_f32_f64(vtrn1q_f64(ab0, cd0)));
-  vst1q_f32(out + apart, vreinterpretq_f32_f64(vtrn1q_f64(ab1, cd1)));
-  vst1q_f32(out + 2 * apart, vreinterpretq_f32_f64(vtrn2q_f64(ab0, cd0)));
-  vst1q_f32(out + 3 * apart, vreinterpretq_f32_f64(vtrn2q_f64(ab1, cd1)));
-}
-
 /* Sixteen values of four rows into a panel; `valid` of the 16 exist. */
 TB_INLINE void fill16(float *out, const uint8_t *const w[4], size_t valid, size_t size, load16 *load) {
   float32x4_t v[4][4];
@@ -45,7 +35,11 @@ TB_INLINE void fill16(float *out, const uint8_t *const w[4], size_t valid, size_
     if (valid == 16) load(v[r], w[r]);
     else load_some(v[r], w[r], valid * size, load);
   }
-  for (int i = 0; i < 4; i++) transpose4(out + 4 * i * ROWS, ROWS, v[0][i], v[1][i], v[2][i], v[3][i]);
+  for (int i = 0; i < 4; i++) {
+    float32x4_t t[4] = {v[0][i], v[1][i], v[2][i], v[3][i]};
+    tb_transpose4(t);
+    for (int j = 0; j < 4; j++) vst1q_f32(out + (4 * i + j) * ROWS, t[j]);
+  }
 }
 
 /* Rows past the last repeat it; their outputs are dropped. */

@@ -7,6 +7,16 @@
 
 #include "simd/vec/arm_dot.h"
 
+/* 4 × 4: rows become columns, in place. */
+TB_INLINE void tb_transpose4(float32x4_t v[4]) {
+  float64x2_t ab0 = vreinterpretq_f64_f32(vtrn1q_f32(v[0], v[1])), ab1 = vreinterpretq_f64_f32(vtrn2q_f32(v[0], v[1]));
+  float64x2_t cd0 = vreinterpretq_f64_f32(vtrn1q_f32(v[2], v[3])), cd1 = vreinterpretq_f64_f32(vtrn2q_f32(v[2], v[3]));
+  v[0] = vreinterpretq_f32_f64(vtrn1q_f64(ab0, cd0));
+  v[1] = vreinterpretq_f32_f64(vtrn1q_f64(ab1, cd1));
+  v[2] = vreinterpretq_f32_f64(vtrn2q_f64(ab0, cd0));
+  v[3] = vreinterpretq_f32_f64(vtrn2q_f64(ab1, cd1));
+}
+
 TB_INLINE void tb_load16_f32(float32x4_t v[4], const uint8_t *w) {
   v[0] = vreinterpretq_f32_u8(vld1q_u8(w));
   v[1] = vreinterpretq_f32_u8(vld1q_u8(w + 16));

@@ -21,3 +21,10 @@ if(NOT TB_THREADS STREQUAL "pthread")
     message(FATAL_ERROR "TB_THREADS=openmp, but no OpenMP runtime was found")
   endif()
 endif()
+
+if(ANDROID)
+  add_link_options(-Wl,-z,max-page-size=16384) # what devices with 16 KB pages ask for
+  if(OpenMP_C_FOUND)
+    add_link_options(-static-openmp) # the runtime is not on the device
+  endif()
+endif()
