@@ -10,7 +10,7 @@ import unittest
 
 ROOT, COMMAND = sys.argv[1], sys.argv[2:]
 MODEL = os.path.join(ROOT, "models/tiny/tiny-chat.gguf")
-VERBS = ("run", "bench", "eval", "tokenize", "inspect", "synth")
+VERBS = ("chat", "run", "bench", "eval", "tokenize", "inspect", "synth")
 # Emulated starts take seconds each: fewer tokens, the same cases.
 TOKENS = "8" if os.environ.get("QEMU_CPU") else "24"
 
@@ -45,8 +45,13 @@ class Answers(Program):
     """Greedy answers that the model knows well: right on every tier, though its rounding differs."""
 
     def say(self, prompt, *arguments):
-        text = self.answer("run", "-q", "--temp", "0", "-n", "24", "-p", prompt, "--no-escape", *arguments)
+        text = self.answer("run", "-q", "--temp", "0", "-n", "24", "-p", prompt, "--raw", "--no-escape", *arguments)
         return text.decode().strip()
+
+    def test_template(self):
+        question = "What is the capital of France?"
+        asked = self.answer("run", "-q", "--temp", "0", "-n", "24", "-p", question).decode().strip()
+        self.assertEqual(asked, self.say(chat(question)))
 
     def test_facts(self):
         self.assertEqual(self.say(chat("What is the capital of France?")), "The capital of France is Paris.")
@@ -66,7 +71,7 @@ class Answers(Program):
 
 class SameText(Program):
     def text(self, *arguments):
-        return self.answer("run", "-q", "-n", TOKENS, "-p", "Once upon a time, there was a fox who", *arguments)
+        return self.answer("run", "-q", "--raw", "-n", TOKENS, "-p", "Once upon a time, there was a fox who", *arguments)
 
     def test_threads_and_repetition(self):
         for sampling in (["--temp", "0"], ["--temp", "0.9", "-s", "11"]):
@@ -83,7 +88,7 @@ class SameText(Program):
             files = []
             for threads in ("1", "2"):
                 files.append(os.path.join(folder, threads))
-                self.answer("run", "-q", "-t", threads, "-p", "The fox went", "--logits", files[-1], "--all-logits")
+                self.answer("run", "-q", "-t", threads, "--raw", "-p", "The fox went", "--logits", files[-1], "--all-logits")
             first, second = (open_read(f) for f in files)
         self.assertEqual(first, second)
         self.assertGreater(len(first), 4 * 2048)
@@ -132,8 +137,9 @@ class Mistakes(Program):
         self.assertEqual(line.count("/no/such/file"), 1, line)
 
     def test_empty_prompts(self):
-        self.refused("run", "--no-bos", "-p", "", word="empty")
-        self.refused("run", "--no-bos", stdin=b"", word="empty")
+        self.refused("run", "-p", "", word="empty")
+        self.refused("run", stdin=b"", word="empty")
+        self.refused("run", "--raw", "-p", "", word="empty")
 
     def test_tiers(self):
         self.refused("run", "-p", "a", environment={"TB_ISA": "mmx"}, word="mmx")
@@ -150,7 +156,7 @@ class Mistakes(Program):
 
 class Context(Program):
     def test_full_context_is_explained(self):
-        done = self.start("run", "-q", "--temp", "0", "-c", "32", "-n", "100", "--ignore-eos", "-p", "Once upon a time")
+        done = self.start("run", "-q", "--raw", "--temp", "0", "-c", "32", "-n", "100", "--ignore-eos", "-p", "Once upon a time")
         self.assertIn(b"-c", done.stderr)
         self.assertIn(b"full", done.stderr)
         self.assertGreater(len(done.stdout), 20)

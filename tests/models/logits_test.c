@@ -5,14 +5,15 @@
  *  1. against the decoder that rounds its matrix inputs to the same 8-bit codes. What is left is float rounding: FLOATS
  *     = 2e-5 (about 4·L products of relative error k·2^-24 each, k ≤ 512). But a value that lies within that error of a
  *     rounding boundary takes the neighbouring code, and one flipped code shifts everything behind it, later tokens
- *     included, so only a part of the positions can be held to it: at least a quarter. A wrong rotation, mask or tensor
- *     would spoil all positions but the first.
+ *     included, so only a part of the positions can be held to it. The tokens are cut into eight short sequences, so that
+ *     a flip spoils one of them, and a quarter of all positions must agree. A wrong rotation, mask or tensor would spoil
+ *     all but the first positions, which are a sixth.
  *
  *  2. every position against the exact decoder: this is what activation rounding costs. Codes have a step d = max/127
  * over 32 values; for normal activations max is about 2.1 sigma, so the rounding noise is d/sqrt(12) = 0.0048 sigma: a
  *     relative error of 0.5 % per matrix product. Products follow each other 4 times per layer and once at the head;
  * their noises are independent and the residual stream carries all of them: sqrt(4·L + 1) · 0.0048 = 1.4 % for L = 2.
- * The worst of 24 positions, where logits cancel most, is allowed four times that.
+ * The worst of 48 positions, where logits cancel most, is allowed four times that.
  *
  * The KV cache is f32 in these runs, so that it adds nothing. */
 #include <math.h>
@@ -30,7 +31,7 @@
 
 #define FLOATS 2e-5
 
-enum { TOKENS = 24 };
+enum { SEQUENCES = 8, LENGTH = 6, TOKENS = SEQUENCES * LENGTH };
 
 static const char llama[] =
     "architecture = llama\nname = test\nn_layer = 2\nn_embd = 256\nn_head = 4\nn_head_kv = 2\n"
@@ -99,6 +100,7 @@ static void errors(const struct tb_gguf *g, bool rounded, const tb_token *tokens
   double *want = malloc(vocab * sizeof *want);
   assert_int_equal(naive_vocab(naive), vocab);
   for (int i = 0; i < TOKENS; i++) {
+    if (i % LENGTH == 0) naive_restart(naive);
     naive_step(naive, tokens[i], want);
     e[i] = relative_error(logits + (size_t)i * vocab, want, vocab);
   }
@@ -107,7 +109,7 @@ static void errors(const struct tb_gguf *g, bool rounded, const tb_token *tokens
   naive_free(naive);
 }
 
-/* The same tokens in one batch, or one by one. */
+/* The same tokens, a sequence in one batch or one by one. */
 static void run_engine(const char *path, const tb_token *tokens, bool batch, uint32_t threads, struct collected *out) {
   struct tb_model *model;
   struct tb_context *ctx;
@@ -120,9 +122,11 @@ static void run_engine(const char *path, const tb_token *tokens, bool batch, uin
   out->vocab = info.n_vocab;
   out->logits = malloc((size_t)TOKENS * info.n_vocab * sizeof *out->logits);
   if (tb_context_create(&ctx, model, &co, &err) != TB_OK) fail_msg("%s", err.text);
-  for (size_t i = 0; i < (batch ? 1 : TOKENS); i++) {
+  const size_t step = batch ? LENGTH : 1;
+  for (size_t i = 0; i < TOKENS; i += step) {
     struct collected at = {out->logits + i * out->vocab, out->vocab};
-    if (tb_eval_all(ctx, tokens + i, batch ? TOKENS : 1, collect, &at, &err) != TB_OK) fail_msg("%s", err.text);
+    if (i % LENGTH == 0) assert_int_equal(tb_truncate(ctx, 0, &err), TB_OK);
+    if (tb_eval_all(ctx, tokens + i, step, collect, &at, &err) != TB_OK) fail_msg("%s", err.text);
   }
   tb_context_free(ctx);
   tb_model_free(model);

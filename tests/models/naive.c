@@ -131,6 +131,8 @@ void naive_free(struct naive *m) {
   free(m);
 }
 
+void naive_restart(struct naive *m) { m->n = 0; }
+
 uint32_t naive_vocab(const struct naive *m) {
   return m->vocab;
 }

@@ -13,6 +13,8 @@ struct naive;
 struct naive *naive_open(const struct tb_gguf *g, bool round_activations);
 void naive_free(struct naive *m);
 uint32_t naive_vocab(const struct naive *m);
+/* Forgets all tokens. */
+void naive_restart(struct naive *m);
 /* Appends one token; logits: naive_vocab() doubles. */
 void naive_step(struct naive *m, tb_token token, double *logits);
 
