@@ -192,9 +192,9 @@ esac"
 start "$scratch/copy/thimble" run
 expect_status 0
 expect_out 'three <run>'
-expect_err '^+ sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends .*libsleef-dev'
+expect_err '^+ sudo env DEBIAN_FRONTEND=noninteractive apt-get .* install -y --no-install-recommends .*libsleef-dev'
 expect_err '^+ sudo apt-get update$'
-[ "$(grep -c 'apt-get install' "$err")" -eq 2 ] || fail "not tried twice"
+[ "$(grep -c 'apt-get .* install' "$err")" -eq 2 ] || fail "not tried twice"
 rm -rf "$scratch/copy/build" "$scratch/installed"
 stand_in id 'echo 0'
 start "$scratch/copy/thimble" run
