@@ -39,10 +39,10 @@ V_INLINE vflt NAMED(block_)(vflt acc, const struct v_rows *s, const struct tb_ac
   struct v_head h;
   vint raw[U(RAW)], c[8];
   F(head)(&h, s);
-#pragma GCC unroll 8
+  V_UNROLL
   for (int u = 0; u < U(UNITS); u++) {
     F(raw)(raw, s, u);
-#pragma GCC unroll 4
+    V_UNROLL
     for (int i = 0; i < U(GROUPS); i++) {
       const int g = u * U(GROUPS) + i;
       F(codes)(c, raw, &h, u, i);

@@ -10,8 +10,15 @@
 #include <string.h>
 
 #define V_INLINE static inline __attribute__((always_inline))
+/* Before a loop whose bounds are constant after inlining: arrays of vectors become registers. */
+#if defined(__clang__)
+#define V_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define V_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 enum { TB_LANES = 16 };
+#define TB_LANES_512 1
 typedef __m512i vint;
 typedef __m512 vflt;
 
@@ -54,6 +61,8 @@ V_INLINE vint v_shuffle8(vint a, vint index) { return _mm512_shuffle_epi8(a, ind
 V_INLINE vflt v_zero(void) { return _mm512_setzero_ps(); }
 V_INLINE vflt v_setf(float v) { return _mm512_set1_ps(v); }
 V_INLINE vflt v_float(vint a) { return _mm512_cvtepi32_ps(a); }
+V_INLINE vint v_bits(vflt a) { return _mm512_castps_si512(a); }
+V_INLINE vflt v_as_float(vint a) { return _mm512_castsi512_ps(a); }
 V_INLINE vflt v_mul(vflt a, vflt b) { return _mm512_mul_ps(a, b); }
 V_INLINE vflt v_fma(vflt a, vflt b, vflt c) { return _mm512_fmadd_ps(a, b, c); }
 V_INLINE vflt v_neg(vflt a) { return _mm512_castsi512_ps(v_xor(_mm512_castps_si512(a), v_set32((int)0x80000000u))); }
@@ -144,11 +153,14 @@ V_INLINE void v_load16(vint out[4], const struct v_rows *s, size_t offset) {
 enum { V_BIAS8 = 128 };
 V_INLINE vint v_code8(vint a) { return v_xor(a, v_set8(0x80)); }
 
+/* acc + the products of four codes and four activations. */
+V_INLINE vint v_dot4(vint acc, vint codes, vint x) { return _mm512_dpbusd_epi32(acc, codes, x); }
+
 /* acc + Σ over `quads` vectors of codes (of `bits` bits) times 4·quads activations at x. */
 V_INLINE vint v_dot(vint acc, const vint *codes, const int8_t *x, int quads, int bits, struct v_ahead ahead) {
   (void)bits;
   for (int j = 0; j < quads; j++) {
-    acc = _mm512_dpbusd_epi32(acc, codes[j], v_broadcast32(x + 4 * j));
+    acc = v_dot4(acc, codes[j], v_broadcast32(x + 4 * j));
     v_fetch(ahead, j);
   }
   return acc;

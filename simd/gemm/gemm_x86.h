@@ -1,0 +1,182 @@
+/* gemm for x86, the part that no format changes: how rows, k and columns are blocked. A simd/vec/lanes_*.h is included
+ * before, and the tile kernels (gemm_tile_vnni.h or gemm_tile_avx2.h) after.
+ *
+ * A panel is PANEL_ROWS rows by at most GEMM_KC values, opened once into scratch and used for all columns:
+ *   for every group of 32 values: codes [quad][m], scales [part][m], addends [part][m], each a vector of TB_LANES rows,
+ * where m counts the vectors of rows, and part the scales of a group (simd/vec/unpack.h). The columns' side is read in
+ * place, but for a record per column and GEMM_KC values:
+ *   d[16], start[part][16] = GEMM_MAGIC's bits - BIAS · Σ q, add[part][16] = d · Σ q     (sums over the part's values)
+ * so that offsets cost nothing in the tile, and minima one multiply-add.
+ *
+ * Every output is summed in the order of k, one group after the other, through y where k is longer than GEMM_KC:
+ * the same operations however rows and columns are cut. */
+#ifndef TB_SIMD_GEMM_GEMM_X86_H
+#define TB_SIMD_GEMM_GEMM_X86_H
+
+#include <stdbool.h>
+
+#include "simd/gemm/gemm.h"
+#include "simd/kernels.h"
+#include "simd/vec/unpack.h"
+
+enum {
+  GEMM_MR = 2, /* vectors of rows in a tile */
+  PANEL_ROWS = GEMM_MR * TB_LANES,
+  GEMM_KC = 512, /* 32 rows of 512 codes with their scales stay in a first-level cache of 32 KiB */
+  GEMM_GROUPS = GEMM_KC / 32,
+  GEMM_NC = 512,       /* columns per pass over a panel */
+  VECTOR_BYTES = 4 * TB_LANES,
+  PANEL_BYTES = 64 * 1024,  /* most that a panel takes: 16 groups of 2 · (16 + 4) vectors of 64 bytes are 40 KiB */
+  RECORD_BYTES = TB_GEMM_SCRATCH - PANEL_BYTES
+};
+
+/* The sum of a group's products starts from the bits of this float, 2^23 + 2^20, as an integer. As every sum is below
+ * 2^20 in magnitude, the result read as a float is GEMM_MAGIC + sum, exactly, and
+ *   fma(it, scale, -GEMM_MAGIC · scale) = sum · scale
+ * with one rounding and no conversion: a scale is the product of a half-precision number and an integer of at most
+ * eight bits, so that GEMM_MAGIC · scale needs no more than 23 bits. */
+#define GEMM_MAGIC 0x1.2p23f
+#define GEMM_MAGIC_BITS 0x4b100000
+
+/* One tile: PANEL_ROWS × a few columns × `groups` groups. `rows` outputs per column are kept; y is continued unless
+ * `first`. q: the columns' codes, k apart. record: the columns' records. */
+#define TILE_ARGS                                                                                                      \
+  (float *y, size_t ldy, size_t rows, bool first, const unsigned char *panel, size_t groups, const int8_t *q, size_t k,  \
+   const float *record)
+typedef void tile_fn TILE_ARGS;
+
+/* Opens blocks [first, first + blocks) of `rows` ≤ TB_LANES rows as vector m of a panel. next: bytes to fetch meanwhile,
+ * as many as are opened. */
+typedef void pack_fn(unsigned char *panel, int m, const unsigned char *w, size_t row_bytes, size_t rows, size_t first,
+                     size_t blocks, const unsigned char *next);
+
+/* Rows of vector m among the `rows` of a tile. */
+static inline size_t tile_rows(size_t rows, int m) {
+  const size_t before = (size_t)m * TB_LANES;
+  return rows <= before ? 0 : rows - before < TB_LANES ? rows - before : TB_LANES;
+}
+
+struct gemm_kind {
+  size_t values, bytes;
+  int bias, parts, adds;
+  int tile_columns;
+  pack_fn *pack;
+  tile_fn *const *tiles; /* [number of columns], up to tile_columns */
+};
+
+/* The end of part p of a group in a tile: adds the sums `dot` (started as above) of both vectors of rows, scaled, and
+ * the addends. record points to the group's number in the first column's record. */
+V_INLINE void tile_scale(vflt *sum0, vflt *sum1, const vint *dot0, const vint *dot1, const unsigned char *scales,
+                         const float *record, size_t floats, int nr, int p, int parts, int adds) {
+  const float *scale = (const float *)(const void *)(scales + p * GEMM_MR * VECTOR_BYTES);
+  const float *addend = scale + parts * GEMM_MR * TB_LANES;
+  const vflt scale0 = v_loadf(scale), scale1 = v_loadf(scale + TB_LANES), magic = v_setf(-GEMM_MAGIC);
+  const vflt minus0 = v_mul(scale0, magic), minus1 = v_mul(scale1, magic);
+  V_UNROLL
+  for (int c = 0; c < nr; c++) {
+    const vflt d = v_setf(record[(size_t)c * floats]);
+    sum0[c] = v_fma(v_fma(v_as_float(dot0[c]), scale0, minus0), d, sum0[c]);
+    sum1[c] = v_fma(v_fma(v_as_float(dot1[c]), scale1, minus1), d, sum1[c]);
+  }
+  V_UNROLL
+  for (int c = 0; c < nr * adds; c++) {
+    const vflt s = v_setf(record[(size_t)c * floats + (size_t)(GEMM_GROUPS * (1 + parts + p))]);
+    sum0[c] = v_fma(v_loadf(addend), s, sum0[c]);
+    sum1[c] = v_fma(v_loadf(addend + TB_LANES), s, sum1[c]);
+  }
+}
+
+static size_t record_floats(const struct gemm_kind *kind) {
+  return (size_t)(GEMM_GROUPS * (1 + kind->parts + kind->parts * kind->adds));
+}
+
+/* One column's record for `groups` groups from group g on. */
+static void make_record(const struct gemm_kind *kind, float *record, const float *d, const int16_t *s, size_t groups) {
+  for (size_t g = 0; g < groups; g += TB_LANES) {
+    const size_t n = groups - g < TB_LANES ? groups - g : TB_LANES;
+    const vflt scale = v_loadf_n(d + g, n);
+    const vint sums = v_bits(v_loadf_n((const float *)(const void *)(s + 2 * g), n)); /* two sums of 16 per dword */
+    v_storef_n(record + g, scale, n);
+    for (int part = 0; part < kind->parts; part++) {
+      const unsigned low = kind->parts == 1 || part == 0, high = kind->parts == 1 || part == 1;
+      const int bias = -kind->bias;
+      const vint by_bias = v_set32((int)((high ? (unsigned)bias << 16 : 0) | (low ? (unsigned)bias & 0xffff : 0)));
+      const vint by_one = v_set32((int)(high << 16 | low));
+      float *at = record + GEMM_GROUPS * (1 + part) + g;
+      v_storef_n(at, v_as_float(v_add32(v_madd16(sums, by_bias), v_set32(GEMM_MAGIC_BITS))), n);
+      if (kind->adds) v_storef_n(at + GEMM_GROUPS * kind->parts, v_mul(scale, v_float(v_madd16(sums, by_one))), n);
+    }
+  }
+}
+
+struct gemm_job {
+  const struct gemm_kind *kind;
+  float *y;
+  size_t ldy;
+  const unsigned char *w;
+  size_t row_bytes, rows;
+  const struct tb_acts *x;
+  size_t col, cols; /* columns of this pass */
+  unsigned char *panel;
+  float *records; /* [KC block][column] */
+};
+
+static void make_records(const struct gemm_job *j, size_t from, size_t to) {
+  const size_t floats = record_floats(j->kind), k = j->x->k;
+  float *record = j->records;
+  for (size_t i = from; i < to; i += GEMM_KC) {
+    const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
+    for (size_t c = j->col; c < j->col + j->cols; c++, record += floats)
+      make_record(j->kind, record, j->x->d + (c * k + i) / 32, j->x->s + (c * k + i) / 16, n / 32);
+  }
+}
+
+static void open_panel(const struct gemm_job *j, size_t row, size_t i, size_t n) {
+  const struct gemm_kind *kind = j->kind;
+  const size_t blocks = n / kind->values, first = i / kind->values;
+  for (size_t m = 0; m < GEMM_MR; m++) {
+    const size_t r = row + m * TB_LANES, left = r < j->rows ? j->rows - r : 0;
+    const unsigned char *w = j->w + r * j->row_bytes;
+    /* The rows of the next panel, a slice as large as this one: over all of k every byte of them comes by once. */
+    const bool more = left > PANEL_ROWS + TB_LANES;
+    const unsigned char *next = more ? w + PANEL_ROWS * j->row_bytes + first * kind->bytes * TB_LANES : j->panel;
+    kind->pack(j->panel, (int)m, w, j->row_bytes, left < TB_LANES ? left : TB_LANES, first, blocks, next);
+  }
+}
+
+static void all_columns(const struct gemm_job *j, size_t row, size_t i, size_t n, const float *records) {
+  const size_t k = j->x->k, left = j->rows - row, rows = left < PANEL_ROWS ? left : PANEL_ROWS;
+  const size_t floats = record_floats(j->kind), step = (size_t)j->kind->tile_columns;
+  for (size_t c = 0; c < j->cols; c += step) {
+    const size_t nc = j->cols - c < step ? j->cols - c : step;
+    j->kind->tiles[nc](j->y + (j->col + c) * j->ldy + row, j->ldy, rows, i == 0, j->panel, n / 32,
+                       j->x->q + (j->col + c) * k + i, k, records + c * floats);
+  }
+}
+
+/* Values [from, to) of all rows and this pass's columns. */
+static void all_rows(const struct gemm_job *j, size_t from, size_t to) {
+  make_records(j, from, to);
+  for (size_t row = 0; row < j->rows; row += PANEL_ROWS) {
+    const float *records = j->records;
+    for (size_t i = from; i < to; i += GEMM_KC, records += j->cols * record_floats(j->kind)) {
+      const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
+      open_panel(j, row, i, n);
+      all_columns(j, row, i, n, records);
+    }
+  }
+}
+
+static void gemm_blocks(const struct gemm_kind *kind, float *y, size_t ldy, const void *w, size_t row_bytes, size_t rows,
+                        const struct tb_acts *x, size_t n_cols, void *scratch) {
+  struct gemm_job j = {kind, y, ldy, w, row_bytes, rows, x, 0, 0, scratch, (float *)scratch + PANEL_BYTES / 4};
+  for (; j.col < n_cols; j.col += GEMM_NC) {
+    j.cols = n_cols - j.col < GEMM_NC ? n_cols - j.col : GEMM_NC;
+    /* As many values at a time as there is room for records: all of k when columns are few, so that rows are read in
+     * the order of memory. */
+    const size_t fit = RECORD_BYTES / (j.cols * record_floats(kind) * sizeof(float)) * GEMM_KC;
+    for (size_t i = 0; i < x->k; i += fit) all_rows(&j, i, x->k - i < fit ? x->k : i + fit);
+  }
+}
+
+#endif
