@@ -13,6 +13,7 @@ static const struct verb {
     {"run", cmd_run, "answer one question, or continue a text"},
     {"bench", cmd_bench, "measure tokens per second"},
     {"eval", cmd_eval, "measure what a compressed cache costs in quality"},
+    {"template", cmd_template, "show how a conversation is written for a model"},
     {"tokenize", cmd_tokenize, "show the tokens of standard input"},
     {"inspect", cmd_inspect, "describe a GGUF file"},
     {"synth", cmd_synth, "write a model with random weights in the shape of a real one"},
