@@ -81,8 +81,9 @@ static int run_peer(const char *const *argv, const struct operands *o, int calls
 int main(int argc, char **argv) {
   if (argc != 6) return 2;
   struct operands o = {calloc(ROWS * MAX_COLUMNS, sizeof *o.y), calloc(ROWS * K, 4), calloc(MAX_COLUMNS * K, 4),
-                       aligned_alloc(64, TB_GEMM_SCRATCH), (size_t)atoi(argv[5])};
+                       aligned_alloc(64, TB_GEMM_SCRATCH), strtoul(argv[5], NULL, 10)};
   if (!o.y || !o.w || !o.x || !o.scratch || o.columns > MAX_COLUMNS) return 2;
   const char *const *args = (const char *const *)argv;
-  return run_ours(args, &o, atoi(argv[4])) || run_peer(args, &o, atoi(argv[4])) ? 0 : 3;
+  const int calls = (int)strtol(argv[4], NULL, 10);
+  return run_ours(args, &o, calls) || run_peer(args, &o, calls) ? 0 : 3;
 }

@@ -12,6 +12,7 @@ import sys
 # must match one of that layer's patterns, its own folder included. Paths as written: below the root or below src/.
 KERNEL_TABLE = r"simd/(kernels|isa|formats|act|half)\.h"
 LAYERS = [
+    (r"models/tiny/recipe/trainer/", [r"\w+\.h"]),  # a program of its own
     (r"src/include/", []),
     (r"src/base/", [r"base/", r"thimble\.h"]),
     (r"src/io/", [r"io/", r"base/", r"simd/(formats|half)\.(h|def)", r"thimble\.h"]),
@@ -28,13 +29,13 @@ LAYERS = [
 OUTSIDE = {
     r"\w+intrin\.h|arm_(neon|acle|sve)\.h|sleef\.h": "isa",
     r"cpuid\.h|sys/auxv\.h": r"simd/isa\.c|tests/",
-    r"omp\.h": r"src/base/thread_omp\.c",
+    r"omp\.h": r"src/base/thread_omp\.c|models/tiny/recipe/trainer/",
     r"pcre2\.h|utf8proc\.h": r"src/io/|tests/",
     r"jansson\.h|histedit\.h|editline/.*": r"src/cli/|bench/|tests/",
     r"assert\.h": r"tests/|bench/",
 }
 ISAS = ("ref", "avx2", "avxvnni", "avx512", "neon", "dotprod", "i8mm")
-LIBRARY = re.compile(r"(src/(?!cli/|include/)|simd/|cache/|models/).*\.[ch]$")
+LIBRARY = re.compile(r"(src/(?!cli/|include/)|simd/|cache/|models/(?!tiny/)).*\.[ch]$")
 # Never, anywhere: they overrun, or cannot report an error.
 UNSAFE = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atof|strtok|alloca)\s*\(")
 # Not in the library, which neither ends the process, prints, reads the environment nor owns memory of its own.
@@ -78,7 +79,9 @@ def strip_c(text, strings=True):
 def is_isa_file(path):
     """simd/vec/… or a kernel file or template whose name carries its tier: gemv_avx2.c, attn_neon_tmpl.h."""
     words = os.path.splitext(os.path.basename(path))[0].split("_")
-    return path.startswith("simd/vec/") or (path.startswith("simd/") and any(w in ISAS[1:] for w in words))
+    if path.startswith(("simd/vec/", "models/tiny/recipe/trainer/")):
+        return True
+    return path.startswith("simd/") and any(w in (*ISAS[1:], "arm", "x86") for w in words)
 
 
 def check_includes(path, text):
@@ -111,7 +114,7 @@ def check_code(path, text):
             match = NOT_IN_LIBRARY.search(line)
             if match:
                 yield number, f"{match.group(1) or match.group(2)} is not for the library"
-        if re.match(r"\s*#\s*pragma\s+omp\b", line) and path != "src/base/thread_omp.c":
+        if re.match(r"\s*#\s*pragma\s+omp\b", line) and not re.match(OUTSIDE[r"omp\.h"], path):
             yield number, "OpenMP pragmas belong in src/base/thread_omp.c"
 
 
