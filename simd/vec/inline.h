@@ -4,9 +4,16 @@
 
 #define TB_INLINE static inline __attribute__((always_inline))
 
-#if defined(__clang__)
+/* Under a sanitizer speed does not matter, and unrolling all its checks takes the compiler half an hour. */
+#if defined(__has_feature)
+#if __has_feature(undefined_behavior_sanitizer) || __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TB_UNROLL
+#endif
+#endif
+
+#if defined(TB_UNROLL)
+#elif defined(__clang__)
 #define TB_UNROLL _Pragma("clang loop unroll(full)")
-#pragma clang diagnostic ignored "-Wpass-failed" /* sanitizers' checks can keep a loop from being unrolled */
 #else
 #define TB_UNROLL _Pragma("GCC unroll 16")
 #endif
