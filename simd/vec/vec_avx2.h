@@ -6,6 +6,7 @@
  *   load, store, _n        16 values, or the first n ≤ 16: never touches memory past them, missing lanes read as 0
  *   _f16, _i8, _nibbles    the same from binary16, signed bytes, 4-bit codes (16 low nibbles, then 16 high ones);
  *                          stores of codes convert x: i8 rounds half to even, nibbles truncate and stop at 15
+ *   store_codes(p, x, s)   store_i8 of x, |x| < 127.5, and the codes added to the sums s (i32: some 32-bit lanes)
  *   load_scale8            sixteen 8-bit token scales (simd/kvblock.h) above base_bits
  *   add … fma, min, max    lane by lane; fma(x, y, z) = x·y + z rounded once; min and max keep a NaN of the second
  *                          operand
@@ -113,6 +114,20 @@ TB_INLINE __m128i v16_words(__m256i a, __m256i b) { /* 16 values of -128 … 255
 }
 TB_INLINE void v16_store_i8(void *p, v16 x) {
   _mm_storeu_si128(p, v16_words(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)));
+}
+typedef __m256i i32;
+TB_INLINE i32 i32_zero(void) { return _mm256_setzero_si256(); }
+TB_INLINE float i32_hsum(i32 s) {
+  __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+  q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1));
+  return (float)_mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e)));
+}
+TB_INLINE i32 v16_store_codes(void *p, v16 x, i32 sums) {
+  __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)); /* 0-3 8-11 | 4-7 12-15 */
+  __m128i in_order = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(_mm256_packs_epi16(words, words),
+                                                                         _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0)));
+  _mm_storeu_si128(p, in_order);
+  return _mm256_add_epi32(sums, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
 }
 TB_INLINE void v16_store_nibbles(void *p, v16 low, v16 high) {
   const __m256i top = _mm256_set1_epi32(15);

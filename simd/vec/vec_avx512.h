@@ -47,6 +47,14 @@ TB_INLINE void v16_load_nibbles(const void *p, int bias, v16 *low, v16 *high) {
 TB_INLINE void v16_store_i8(void *p, v16 x) {
   _mm_storeu_si128(p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x.a)));
 }
+typedef __m512i i32;
+TB_INLINE i32 i32_zero(void) { return _mm512_setzero_si512(); }
+TB_INLINE float i32_hsum(i32 s) { return (float)_mm512_reduce_add_epi32(s); }
+TB_INLINE i32 v16_store_codes(void *p, v16 x, i32 sums) {
+  __m512i codes = _mm512_cvtps_epi32(x.a);
+  _mm_storeu_si128(p, _mm512_cvtepi32_epi8(codes));
+  return _mm512_add_epi32(sums, codes);
+}
 TB_INLINE void v16_store_nibbles(void *p, v16 low, v16 high) {
   __m512i l = _mm512_cvttps_epi32(low.a), h = _mm512_cvttps_epi32(high.a), top = _mm512_set1_epi32(15);
   l = _mm512_min_epi32(l, top);

@@ -118,6 +118,18 @@ TB_INLINE void v16_store_i8x8(int8_t *q, int16_t *s, const v16 x[8]) {
   int16x8_t b = vpaddq_s16(vpaddq_s16(sum[4], sum[5]), vpaddq_s16(sum[6], sum[7]));
   vst1q_s16(s, vpaddq_s16(a, b));
 }
+typedef int32x4_t i32;
+TB_INLINE i32 i32_zero(void) { return vdupq_n_s32(0); }
+TB_INLINE float i32_hsum(i32 s) { return (float)vaddvq_s32(s); }
+/* The low halves of the 32-bit lanes of both. */
+TB_INLINE int16x8_t v16_low_halves(float32x4_t a, float32x4_t b) {
+  return vuzp1q_s16(vreinterpretq_s16_s32(vcvtnq_s32_f32(a)), vreinterpretq_s16_s32(vcvtnq_s32_f32(b)));
+}
+TB_INLINE i32 v16_store_codes(void *p, v16 x, i32 sums) {
+  int16x8_t low = v16_low_halves(x.a, x.b), high = v16_low_halves(x.c, x.d);
+  vst1q_s8(p, vuzp1q_s8(vreinterpretq_s8_s16(low), vreinterpretq_s8_s16(high)));
+  return vpadalq_s16(vpadalq_s16(sums, low), high);
+}
 TB_INLINE int8x16_t v16_codes4(v16 x) {
   int8x16_t c = v16_bytes(vcvtq_s32_f32(x.a), vcvtq_s32_f32(x.b), vcvtq_s32_f32(x.c), vcvtq_s32_f32(x.d));
   return vminq_s8(c, vdupq_n_s8(15));

@@ -4,17 +4,7 @@
 #ifndef TB_SIMD_VEC_VNNI_H
 #define TB_SIMD_VEC_VNNI_H
 
-#include <immintrin.h>
-#include <stdint.h>
-#include <string.h>
-#include "simd/vec/inline.h"
-
-/* Four bytes of memory as a dword. */
-TB_INLINE int32_t tb_dword(const void *p) {
-  int32_t v;
-  memcpy(&v, p, sizeof v);
-  return v;
-}
+#include "simd/vec/dword.h"
 
 #if defined(__AVX512VNNI__)
 TB_INLINE __m512i tb_dot512(__m512i acc, __m512i u, __m512i s) {

@@ -1,0 +1,5 @@
+#include "simd/vec/inline.h"
+
+#define TB_FN(name) tb_##name##_dotprod
+
+#include "simd/attn_accum/attn_accum_arm.h"

@@ -1,0 +1,5 @@
+#include "simd/vec/inline.h"
+
+#define TB_FN(name) tb_##name##_neon
+
+#include "simd/attn_score/attn_score_arm.h"
