@@ -18,6 +18,22 @@ unsigned tb_performance_cores(void);
  * `source` names the limit that was smallest. 0, and "nothing", when the system tells nothing; never 0 otherwise. */
 uint64_t tb_memory_available(const char **source);
 
+/* What one limit lets this process have in total, what it has already included. */
+struct tb_memory_limit {
+  enum tb_memory_limit_kind {
+    TB_LIMIT_RESIDENT, /* of pages in RAM */
+    TB_LIMIT_ADDRESS,  /* of address space */
+    TB_LIMIT_DATA,     /* of writable private address space */
+  } kind;
+  const char *source;
+  uint64_t bytes;
+  bool estimate; /* the system does not promise it: MemAvailable */
+};
+enum { TB_MEMORY_LIMITS = 4 };
+
+/* The limits that there are: MemAvailable, the narrowest cgroup, RLIMIT_AS, RLIMIT_DATA. Returns how many. */
+size_t tb_memory_limits(struct tb_memory_limit limits[TB_MEMORY_LIMITS]);
+
 /* Bytes of a page. */
 size_t tb_page_size(void);
 
@@ -26,6 +42,8 @@ size_t tb_page_size(void);
 void tb_cpu_name(char *buf, size_t cap);
 
 /* The same for a machine whose /proc and /sys lie below `root` ("" is this one), for tests. */
+size_t tb_memory_limits_at(const char *root, uint64_t limit_as, uint64_t limit_data,
+                           struct tb_memory_limit limits[TB_MEMORY_LIMITS]);
 uint64_t tb_memory_available_at(const char *root, uint64_t limit_as, uint64_t limit_data, const char **source);
 void tb_cpu_name_at(const char *root, char *buf, size_t cap);
 /* `allowed` has n_allowed CPU numbers, ascending. */

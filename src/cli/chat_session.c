@@ -53,7 +53,6 @@ bool chat_open(struct chat_session *s, const struct chat_args *args) {
   s->args = args;
   s->interactive = isatty(STDIN_FILENO);
   s->colours = isatty(STDOUT_FILENO);
-  if (!(s->model = cli_open_model("chat", args->model)) || !open_chat(s, &err)) return false;
   size_t length;
   char *plan = args->plan ? cli_read_file("chat", args->plan, &length) : NULL;
   if (args->plan && !plan) return false;
@@ -65,8 +64,12 @@ bool chat_open(struct chat_session *s, const struct chat_args *args) {
                                  .type_v = args->type_v,
                                  .kv_window = args->window,
                                  .kv_sinks = args->sinks};
-  enum tb_status made = tb_context_create(&s->ctx, s->model, &o, &err);
+  int planned = cli_plan_context("chat", args->model, &args->memory, &o, &s->plan);
+  bool opened = planned == CLI_OK && (s->model = cli_open_model("chat", args->model)) && open_chat(s, &err);
+  enum tb_status made = opened ? tb_context_create(&s->ctx, s->model, &o, &err) : TB_OK;
   free(plan);
+  s->code = planned;
+  if (!opened) return false;
   if (made != TB_OK || tb_sampler_create(&s->sampler, s->model, &args->sampler, &err) != TB_OK) {
     cli_report("chat", &err);
     return false;
@@ -84,6 +87,7 @@ void chat_close(struct chat_session *s) {
   tb_context_free(s->ctx);
   tb_chat_free(s->chat);
   tb_model_free(s->model);
+  tb_plan_free(s->plan);
 }
 
 /* ---------------------------------------------------------------------------------------------------- rendering */

@@ -10,6 +10,7 @@ struct chat_args {
   uint32_t threads, n_ctx, n_batch;
   struct tb_sampler_options sampler;
   struct cli_list stops;
+  struct cli_memory memory;
   bool help;
 };
 
@@ -19,9 +20,11 @@ struct chat_session {
   struct tb_context *ctx;
   struct tb_chat *chat;
   struct tb_sampler *sampler;
+  struct tb_plan *plan;
   tb_token *ids; /* of the whole conversation; owned */
   size_t cap;
   uint32_t n_ctx;
+  int code; /* exit code of what failed while opening; CLI_OK: of another failure */
   bool colours, interactive, hide_thinking;
   /* of the last turn */
   size_t read, reused, answered;

@@ -2,6 +2,7 @@
 #ifndef TB_CLI_CLI_H
 #define TB_CLI_CLI_H
 
+#include <stdio.h>
 #include "cli/args.h"
 #include "thimble.h"
 
@@ -11,6 +12,7 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 int cmd_bench(int argc, char **argv);
 int cmd_chat(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_plan(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_template(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
@@ -47,6 +49,28 @@ struct cli_stream {
 };
 void cli_stream_put(struct cli_stream *s, const char *text, size_t n);
 void cli_stream_end(struct cli_stream *s); /* writes what is held */
+
+/* The text of a shape: a file, or the name of one in the shapes folder; reports errors itself. */
+char *cli_read_shape(const char *verb, const char *shape);
+
+/* Options of the planner that verbs share. */
+struct cli_memory {
+  const char *ram;    /* "2G": GiB, or with M: MiB; NULL: as the machine allows */
+  const char *prefer; /* "quality" … or NULL */
+  bool stats;
+};
+/* Fills ram and prefer of `out`; reports errors itself. */
+bool cli_memory_options(const char *verb, const struct cli_memory *m, struct tb_plan_options *out);
+/* Plans for a model (NULL: the bundled one) and puts context and cache types into `options`, which point into *plan
+ * from then on. Returns an exit code; when nothing fits it says what would. */
+int cli_plan_context(const char *verb, const char *model, const struct cli_memory *m,
+                     struct tb_context_options *options, struct tb_plan **plan);
+/* Bytes in words: "1.50 GiB". Returns buf. */
+const char *cli_bytes(char buf[32], uint64_t bytes);
+/* What does not fit and which settings would, to f. */
+void cli_print_refusal(FILE *f, const char *verb, const struct tb_plan *plan);
+/* --stats: predicted and real memory, to stderr. */
+void cli_print_memory(const struct tb_plan *plan);
 
 /* Progress of the prompt on stderr when that is a terminal; user: a zeroed struct. */
 struct cli_progress {

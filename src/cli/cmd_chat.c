@@ -135,6 +135,12 @@ int cmd_chat(int argc, char **argv) {
       {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N",
        "first tokens kept in f16 beside packed types (5; -1: none)"},
       {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values (f16)"},
+      {NULL, "--ram", CLI_STRING, &a.memory.ram, 0, 0, "SIZE",
+       "memory to stay within: 2G, 1.5G, 800M (default: what the machine has)"},
+      {NULL, "--prefer", CLI_STRING, &a.memory.prefer, 0, 0, "WHAT",
+       "quality, speed or context, where memory does not allow all"},
+      {NULL, "--stats", CLI_FLAG, &a.memory.stats, 0, 0, NULL,
+       "print at the end the memory that was planned and that was taken"},
       {"-ngl", "--n-gpu-layers", CLI_IGNORED, (void *)(uintptr_t)no_gpu, 0, 0, "N", "accepted for scripts and ignored"},
       {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},
       {0},
@@ -150,7 +156,8 @@ int cmd_chat(int argc, char **argv) {
   }
   cli_catch_signals();
   struct chat_session s = {0};
-  int code = chat_open(&s, &a) ? converse(&s, &a) : CLI_FAILED;
+  int code = chat_open(&s, &a) ? converse(&s, &a) : s.code ? s.code : CLI_FAILED;
+  if (a.memory.stats && s.ctx) cli_print_memory(s.plan);
   chat_close(&s);
   return code;
 }

@@ -17,6 +17,7 @@ struct run_args {
   const char *seed;
   struct cli_list stops;
   const char *type_k, *type_v, *plan;
+  struct cli_memory memory;
 };
 
 static double now(void) {
@@ -219,12 +220,12 @@ static int generate(const struct run_args *a, const struct tb_model *model, stru
 
 /* --------------------------------------------------------------------------------------------------------- verb */
 
-static int run_model(const struct run_args *a, struct tb_model *model) {
+static int run_model(const struct run_args *a, struct tb_model *model, const struct tb_context_options *options,
+                     const struct tb_plan *plan) {
   struct tb_context *ctx = NULL;
   struct tb_sampler *sampler = NULL;
   struct tb_error err;
-  size_t n_ids = 0, plan_length;
-  char *plan = NULL;
+  size_t n_ids = 0;
   int code;
   tb_token *ids = prompt_tokens(a, model, &n_ids, &code);
   if (!ids) return code;
@@ -233,16 +234,7 @@ static int run_model(const struct run_args *a, struct tb_model *model) {
     fprintf(stderr, "thimble run: the prompt is empty\n");
     goto end;
   }
-  if (a->plan && !(plan = cli_read_file("run", a->plan, &plan_length))) goto end;
-  struct tb_context_options options = {.kv_plan = plan,
-                                       .n_ctx = a->n_ctx,
-                                       .n_batch = a->n_batch,
-                                       .n_threads = a->threads,
-                                       .type_k = a->type_k,
-                                       .type_v = a->type_v,
-                                       .kv_window = a->window,
-                                       .kv_sinks = a->sinks};
-  if (tb_context_create(&ctx, model, &options, &err) != TB_OK ||
+  if (tb_context_create(&ctx, model, options, &err) != TB_OK ||
       tb_sampler_create(&sampler, model, &a->sampler, &err) != TB_OK) {
     code = cli_report("run", &err);
     goto end;
@@ -251,17 +243,44 @@ static int run_model(const struct run_args *a, struct tb_model *model) {
   struct tb_model_info minfo;
   tb_context_get_info(ctx, &info);
   tb_model_get_info(model, &minfo);
+  struct tb_plan_info planned = {0};
+  if (plan) tb_plan_get_info(plan, &planned);
+  const bool reduced = planned.limited_by && planned.n_ctx < planned.n_ctx_train && a->n_ctx == 0;
   if (!a->quiet)
     fprintf(stderr, "[%s, %s, %u threads, context %u%s%s, KV cache %.1f MiB]\n",
             *minfo.name ? minfo.name : minfo.architecture, minfo.isa, info.n_threads, info.n_ctx,
-            info.n_ctx_reduced ? " limited by " : "", info.n_ctx_reduced ? info.n_ctx_limit : "",
+            reduced ? " limited by " : "", reduced ? planned.limited_by : "",
             (double)info.cache_bytes / 0x1p20);
   code = a->logits ? run_logits(a, ctx, ids, n_ids, minfo.n_vocab) : generate(a, model, ctx, sampler, ids, n_ids);
+  if (a->memory.stats) cli_print_memory(plan);
 end:
   tb_sampler_free(sampler);
   tb_context_free(ctx);
-  free(plan);
   free(ids);
+  return code;
+}
+
+/* Planned first, on an empty heap, then loaded. */
+static int plan_and_run(const struct run_args *a) {
+  size_t length;
+  char *text = a->plan ? cli_read_file("run", a->plan, &length) : NULL;
+  if (a->plan && !text) return CLI_USAGE;
+  struct tb_context_options options = {.kv_plan = text,
+                                       .n_ctx = a->n_ctx,
+                                       .n_batch = a->n_batch,
+                                       .n_threads = a->threads,
+                                       .type_k = a->type_k,
+                                       .type_v = a->type_v,
+                                       .kv_window = a->window,
+                                       .kv_sinks = a->sinks};
+  struct tb_plan *plan = NULL;
+  struct tb_model *model = NULL;
+  int code = cli_plan_context("run", a->model, &a->memory, &options, &plan);
+  if (code == CLI_OK)
+    code = (model = cli_open_model("run", a->model)) ? run_model(a, model, &options, plan) : CLI_FAILED;
+  tb_model_free(model);
+  tb_plan_free(plan);
+  free(text);
   return code;
 }
 
@@ -295,6 +314,11 @@ int cmd_run(int argc, char **argv) {
       {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N",
        "first tokens kept in f16 beside packed types (5; -1: none)"},
       {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values"},
+      {NULL, "--ram", CLI_STRING, &a.memory.ram, 0, 0, "SIZE",
+       "memory to stay within: 2G, 1.5G, 800M (default: what the machine has)"},
+      {NULL, "--prefer", CLI_STRING, &a.memory.prefer, 0, 0, "WHAT",
+       "quality, speed or context, where memory does not allow all"},
+      {NULL, "--stats", CLI_FLAG, &a.memory.stats, 0, 0, NULL, "print the memory that was planned and that was taken"},
       {NULL, "--ignore-eos", CLI_FLAG, &a.ignore_eos, 0, 0, NULL, "go on after the end of the answer"},
       {NULL, "--no-escape", CLI_FLAG, &a.no_escape, 0, 0, NULL, "take backslashes in -p as they are"},
       {"-sys", "--system-prompt", CLI_STRING, &a.system, 0, 0, "TEXT",
@@ -325,9 +349,5 @@ int cmd_run(int argc, char **argv) {
     }
   }
   cli_catch_signals();
-  struct tb_model *model = cli_open_model("run", a.model);
-  if (!model) return CLI_FAILED;
-  int code = run_model(&a, model);
-  tb_model_free(model);
-  return code;
+  return plan_and_run(&a);
 }

@@ -1,21 +1,7 @@
 /* thimble synth: a GGUF with random weights in the shape of a real model. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 #include "cli/cli.h"
-
-/* A shape is a file, or the name of one in the shapes folder. */
-static char *read_shape(const char *shape) {
-  size_t length;
-  char path[4096];
-  if (strchr(shape, '/') || strchr(shape, '.')) {
-    if (access(shape, R_OK) == 0) return cli_read_file("synth", shape, &length);
-  }
-  if (cli_data_file("shapes", shape, ".txt", path, sizeof path)) return cli_read_file("synth", path, &length);
-  fprintf(stderr, "thimble synth: --shape: no shape file and no known shape is called '%s'\n", shape);
-  return NULL;
-}
 
 int cmd_synth(int argc, char **argv) {
   const char *shape = NULL, *type = "q4_0", *out = NULL;
@@ -40,7 +26,7 @@ int cmd_synth(int argc, char **argv) {
     fprintf(stderr, "thimble synth: %s is needed\n", shape ? "-o FILE" : "--shape NAME");
     return CLI_USAGE;
   }
-  char *text = read_shape(shape);
+  char *text = cli_read_shape("synth", shape);
   if (!text) return CLI_FAILED;
   struct tb_synth_options synth = {.shape = text, .type = type, .seed = seed};
   struct tb_error err;

@@ -2,6 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include "cli/cli.h"
 
 static const struct verb {
@@ -11,6 +14,7 @@ static const struct verb {
 } verbs[] = {
     {"chat", cmd_chat, "talk with a model"},
     {"run", cmd_run, "answer one question, or continue a text"},
+    {"plan", cmd_plan, "say what fits in memory, and choose the cache types"},
     {"bench", cmd_bench, "measure tokens per second"},
     {"eval", cmd_eval, "measure what a compressed cache costs in quality"},
     {"template", cmd_template, "show how a conversation is written for a model"},
@@ -30,7 +34,18 @@ static void print_help(void) {
   puts("");
 }
 
+/* One heap, and large blocks mapped by themselves and given back when freed: otherwise glibc reserves 64 MiB of address
+ * space per thread, and keeps what a tokenizer needed only while it was built. What is planned must be what is taken.
+ */
+static void tame_heap(void) {
+#ifdef __GLIBC__
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 128 << 10);
+#endif
+}
+
 int main(int argc, char **argv) {
+  tame_heap();
   signal(SIGPIPE, SIG_IGN); /* a closed reader shows as a write error */
   if (argc < 2) {
     print_help();

@@ -10,7 +10,6 @@
 #include "models/arch.h"
 
 enum {
-  DEFAULT_BATCH = 512,
   MAX_BATCH = 4096,
   HEAD_COLUMNS = 32, /* positions whose logits tb_eval_all computes together */
   WINDOW = 128,      /* full-precision tokens of block stores (SKVQ, arXiv 2405.06219) */
@@ -33,35 +32,42 @@ static enum tb_status set_type(char out[TB_TYPE_NAME], const char *type, const c
   return TB_OK;
 }
 
-static enum tb_status make_plan(struct tb_context *c, const struct tb_context_options *o, struct tb_error *err) {
+enum tb_status tb_context_check_options(const struct tb_context_options *o, struct tb_error *err) {
+  if (o->n_ctx > UINT32_MAX / 4) return tb_fail(err, TB_E_ARG, "n_ctx: %u is too large", o->n_ctx);
+  if (o->kv_window > 1 << 24 || o->kv_sinks > 1 << 24)
+    return tb_fail(err, TB_E_ARG, "%s: more than %d tokens", o->kv_window > 1 << 24 ? "kv_window" : "kv_sinks",
+                   1 << 24);
+  if (o->n_batch > MAX_BATCH) return tb_fail(err, TB_E_ARG, "n_batch: %u is not in 1..%d", o->n_batch, MAX_BATCH);
+  if (o->n_threads > TB_MAX_THREADS)
+    return tb_fail(err, TB_E_ARG, "threads: %u is not in 1..%d", o->n_threads, TB_MAX_THREADS);
+  if (o->kv_plan && (o->type_k || o->type_v))
+    return tb_fail(err, TB_E_ARG,
+                   "kv_plan: a plan and a cache type for all layers (type_k, type_v) exclude each other");
+  return TB_OK;
+}
+
+enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t n_layer, struct tb_plan_layer *plan,
+                                    struct tb_error *err) {
   struct tb_plan_layer line = {.window = o->kv_window < 0   ? 0
                                          : o->kv_window > 0 ? (uint32_t)o->kv_window
                                                             : WINDOW,
                                .sinks = o->kv_sinks < 0   ? 0
                                         : o->kv_sinks > 0 ? (uint32_t)o->kv_sinks
                                                           : SINKS};
-  if (o->kv_plan && (o->type_k || o->type_v))
-    return tb_fail(err, TB_E_ARG,
-                   "kv_plan: a plan and a cache type for all layers (type_k, type_v) exclude each other");
-  if (o->kv_plan) return tb_plan_parse(o->kv_plan, strlen(o->kv_plan), c->model->hp.n_layer, &line, c->plan, err);
+  if (o->kv_plan) return tb_plan_parse(o->kv_plan, strlen(o->kv_plan), n_layer, &line, plan, err);
   enum tb_status status = set_type(line.type_k, o->type_k, "type_k", err);
   if (!status) status = set_type(line.type_v, o->type_v, "type_v", err);
   if (status) return status;
-  for (uint32_t i = 0; i < c->model->hp.n_layer; i++)
-    c->plan[i] = line;
+  for (uint32_t i = 0; i < n_layer; i++)
+    plan[i] = line;
   return TB_OK;
 }
 
-static void make_shapes(struct tb_context *c) {
-  const struct tb_model *m = c->model;
+void tb_context_make_shapes(const struct tb_model *m, const struct tb_rope_table *rope, struct tb_kv_shape *shapes) {
   for (uint32_t i = 0; i < m->hp.n_layer; i++) {
     const struct tb_layer *l = &m->layers[i];
-    c->shapes[i] = (struct tb_kv_shape){.n_head = l->n_head,
-                                        .n_kv = l->n_kv,
-                                        .d_k = l->d_k,
-                                        .d_v = l->d_v,
-                                        .scale = m->hp.attn_scale,
-                                        .rope = &c->rope};
+    shapes[i] = (struct tb_kv_shape){
+        .n_head = l->n_head, .n_kv = l->n_kv, .d_k = l->d_k, .d_v = l->d_v, .scale = m->hp.attn_scale, .rope = rope};
   }
 }
 
@@ -75,7 +81,7 @@ static struct tb_cache_config cache_config(const struct tb_context *c, uint32_t 
 }
 
 /* Everything but the cache; with arena->base NULL it only counts. */
-static void carve(struct tb_context *c, struct tb_arena *a, uint32_t n_ctx) {
+static void carve(struct tb_context *c, struct tb_arena *a, uint32_t n_ctx, struct tb_context_need *need) {
   const struct tb_model *m = c->model;
   const size_t n = c->n_batch < n_ctx ? c->n_batch : n_ctx, f = sizeof(float);
   size_t widest = m->hp.n_embd, q = 0, k = 0, v = 0;
@@ -100,23 +106,39 @@ static void carve(struct tb_context *c, struct tb_arena *a, uint32_t n_ctx) {
   p->q = tb_carve(a, n * q, f);
   p->k = tb_carve(a, n * k, f);
   p->v = tb_carve(a, n * v, f);
+  need->activations = a->used;
   p->scratch_bytes = TB_GEMM_SCRATCH + 2 * n * TB_TILE_ROWS * f;
   p->scratch = tb_carve(a, c->n_threads, p->scratch_bytes);
+  need->scratch = a->used - need->activations;
+  size_t before = a->used;
   c->logits = tb_carve(a, (size_t)HEAD_COLUMNS * m->hp.n_vocab, f);
+  need->logits = a->used - before;
+  before = a->used;
   c->history = tb_carve(a, n_ctx, sizeof *c->history);
   const size_t angles = (size_t)n_ctx * (m->hp.rope.n_rot / 2);
   float *cos_table = tb_carve(a, angles, f), *sin_table = tb_carve(a, angles, f);
+  need->tables = a->used - before;
+  need->total = a->used == SIZE_MAX ? UINT64_MAX / 4 : a->used;
   c->rope =
       (struct tb_rope_table){.cos = cos_table, .sin = sin_table, .n_rot = m->hp.rope.n_rot, .neox = m->hp.rope.neox};
   if (a->base) tb_rope_fill(&m->hp.rope, n_ctx, cos_table, sin_table);
+}
+
+void tb_context_count(const struct tb_model *m, uint32_t n_ctx, uint32_t n_batch, uint32_t n_threads,
+                      struct tb_context_need *need) {
+  struct tb_context c = {.model = m, .n_batch = n_batch, .n_threads = n_threads};
+  struct tb_arena a = {0};
+  carve(&c, &a, n_ctx, need);
+  need->objects = sizeof c + m->hp.n_layer * (sizeof *c.plan + sizeof *c.shapes);
 }
 
 /* All bytes a context of n_ctx tokens allocates. */
 static uint64_t bytes_for(struct tb_context *c, uint32_t n_ctx) {
   struct tb_arena a = {0};
   struct tb_cache_config config = cache_config(c, n_ctx);
+  struct tb_context_need need;
   uint64_t stored, cache;
-  carve(c, &a, n_ctx);
+  carve(c, &a, n_ctx, &need);
   tb_cache_bytes(&config, &stored, &cache);
   if (a.used == SIZE_MAX || cache > UINT64_MAX / 2) return UINT64_MAX;
   return cache + a.used;
@@ -161,21 +183,22 @@ static enum tb_status build(struct tb_context *c, const struct tb_context_option
   c->plan = tb_calloc(alloc, layers, sizeof *c->plan);
   c->shapes = tb_calloc(alloc, layers, sizeof *c->shapes);
   if (!c->plan || !c->shapes) return tb_fail(err, TB_E_NOMEM, "context: out of memory");
-  enum tb_status status = make_plan(c, o, err);
+  enum tb_status status = tb_context_make_plan(o, layers, c->plan, err);
   if (status) return status;
-  make_shapes(c);
+  tb_context_make_shapes(c->model, &c->rope, c->shapes);
   struct tb_cache_config config = cache_config(c, 256);
   if ((status = tb_cache_check(&config, err)) || (status = choose_context(c, o->n_ctx, err))) return status;
   if (c->n_batch > c->n_ctx) c->n_batch = c->n_ctx;
   if ((status = tb_team_create(&c->team, c->n_threads, alloc, err))) return status;
   struct tb_arena a = {0};
-  carve(c, &a, c->n_ctx);
+  struct tb_context_need need;
+  carve(c, &a, c->n_ctx, &need);
   c->memory_bytes = a.used;
   c->block = a.used == SIZE_MAX ? NULL : tb_calloc(alloc, 1, a.used);
   if (!c->block)
     return tb_fail(err, TB_E_NOMEM, "context: cannot allocate %.1f MiB of buffers", (double)a.used / 0x1p20);
   a = (struct tb_arena){.base = c->block};
-  carve(c, &a, c->n_ctx);
+  carve(c, &a, c->n_ctx, &need);
   config = cache_config(c, c->n_ctx);
   uint64_t total;
   tb_cache_bytes(&config, &c->cache_bytes, &total);
@@ -191,17 +214,14 @@ static enum tb_status build(struct tb_context *c, const struct tb_context_option
 enum tb_status tb_context_create(struct tb_context **out, const struct tb_model *model,
                                  const struct tb_context_options *options, struct tb_error *err) {
   const struct tb_context_options defaults = {0}, *o = options ? options : &defaults;
-  if (o->n_ctx > UINT32_MAX / 4) return tb_fail(err, TB_E_ARG, "n_ctx: %u is too large", o->n_ctx);
-  if (o->kv_window > 1 << 24 || o->kv_sinks > 1 << 24)
-    return tb_fail(err, TB_E_ARG, "%s: more than %d tokens", o->kv_window > 1 << 24 ? "kv_window" : "kv_sinks",
-                   1 << 24);
-  if (o->n_batch > MAX_BATCH) return tb_fail(err, TB_E_ARG, "n_batch: %u is not in 1..%d", o->n_batch, MAX_BATCH);
+  enum tb_status status = tb_context_check_options(o, err);
+  if (status) return status;
   struct tb_context *c = tb_calloc(&model->alloc, 1, sizeof *c);
   if (!c) return tb_fail(err, TB_E_NOMEM, "context: out of memory");
   c->model = model;
-  c->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
+  c->n_batch = o->n_batch ? o->n_batch : TB_CONTEXT_BATCH;
   c->n_threads = o->n_threads ? o->n_threads : tb_performance_cores();
-  enum tb_status status = build(c, o, err);
+  status = build(c, o, err);
   if (status) {
     tb_context_free(c);
     return status;

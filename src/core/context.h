@@ -21,6 +21,29 @@ struct tb_context {
   uint64_t cache_bytes, memory_bytes;
 };
 
+enum { TB_CONTEXT_BATCH = 512 }; /* the default n_batch */
+
+/* Bytes that a context allocates beside its cache, counted by the code that allocates them. */
+struct tb_context_need {
+  uint64_t activations; /* of a batch */
+  uint64_t scratch;     /* of the threads */
+  uint64_t logits;
+  uint64_t tables;  /* rotations and token history */
+  uint64_t total;   /* the four above */
+  uint64_t objects; /* the context itself */
+};
+/* Only hp and layers of the model are read. */
+void tb_context_count(const struct tb_model *m, uint32_t n_ctx, uint32_t n_batch, uint32_t n_threads,
+                      struct tb_context_need *need);
+
+/* Ranges and contradictions; names the option. */
+enum tb_status tb_context_check_options(const struct tb_context_options *o, struct tb_error *err);
+/* The plan that the options ask for: the plan text, or one line for all layers. */
+enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t n_layer, struct tb_plan_layer *plan,
+                                    struct tb_error *err);
+/* The attention shapes of a model's layers, all with this rope table. */
+void tb_context_make_shapes(const struct tb_model *m, const struct tb_rope_table *rope, struct tb_kv_shape *shapes);
+
 /* What the context's cache was made from. */
 struct tb_cache_config tb_context_cache_config(const struct tb_context *c);
 

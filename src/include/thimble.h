@@ -246,6 +246,101 @@ enum tb_status tb_chat_encode(const struct tb_chat *chat, bool generate, tb_toke
 /* Built-in templates: "chatml", "llama3", …; NULL-terminated. */
 const char *const *tb_chat_template_names(void);
 
+/* -------------------------------------------------------------------------------------------------------- planning */
+
+/* What a model and a context will take, and which cache types fit best, before anything is loaded: the planner reads a
+ * file's header (or only a shape), counts with the code that allocates, and chooses for every layer. */
+struct tb_plan;
+
+enum tb_prefer {
+  TB_PREFER_QUALITY, /* the largest context that 8-bit types allow, then the least loss; keys keep 8 bits or more */
+  TB_PREFER_SPEED,   /* the smallest types with at least 8 bits for keys and 4 for values, a context of at most 8192 */
+  TB_PREFER_CONTEXT, /* the largest context that any type allows, then the least loss */
+};
+
+struct tb_plan_options {
+  const struct tb_allocator *allocator; /* NULL: malloc */
+  /* What is fixed. n_ctx 0: chosen; a cache type that is NULL: chosen per layer; kv_plan: the types are as given. */
+  struct tb_context_options context;
+  uint64_t ram;    /* bytes that the fast total may take; 0: as the machine allows */
+  bool elsewhere;  /* the plan is for another machine: the limits of this one do not count */
+  enum tb_prefer prefer;
+};
+
+/* For a GGUF file. Its weights are not read. When nothing fits this succeeds too: see tb_plan_info.fits. */
+enum tb_status tb_plan_file(struct tb_plan **out, const char *path, const struct tb_plan_options *options, struct tb_error *err);
+/* For the text of a shape file and a weight type, as tb_synth takes them. */
+enum tb_status tb_plan_shape(struct tb_plan **out, const char *shape, const char *type, const struct tb_plan_options *options,
+                             struct tb_error *err);
+void tb_plan_free(struct tb_plan *plan);
+
+struct tb_plan_info {
+  const char *name, *architecture;
+  uint32_t n_layer, n_ctx, n_ctx_train, n_batch, n_threads;
+  bool fits;              /* false: what follows is the smallest plan for these options, and it is too large */
+  bool paging;            /* it runs, but the weights do not stay in memory and are read again from disk for every token */
+  bool calibrated;        /* false: the loss is a prior, not measured on this model */
+  enum tb_prefer prefer;
+  double loss;            /* sum over layers and sides of weighted relative squared errors */
+  const char *limited_by; /* the limit that stands in the way of a better plan, or of any; NULL: nothing does */
+  uint64_t fast;          /* anonymous memory, kernel, code, and the weights that every token reads: no slower than it can be */
+  uint64_t hard;          /* what cannot be dropped: a control group of this size is survived */
+  uint64_t address;       /* address space, as RLIMIT_AS counts it */
+  uint64_t data;          /* writable private address space, as RLIMIT_DATA counts it */
+  uint64_t anonymous;     /* the most that RssAnon will be */
+  uint64_t mapped;        /* of the model file */
+  uint64_t cache;         /* of keys and values, windows included */
+  const char *text;       /* the plan as a plan file */
+  size_t n_classes, n_limits, n_settings;
+};
+void tb_plan_get_info(const struct tb_plan *plan, struct tb_plan_info *info);
+
+enum tb_memory_kind { TB_MEMORY_ANONYMOUS, TB_MEMORY_FILE, TB_MEMORY_KERNEL };
+struct tb_plan_class {
+  const char *name;
+  enum tb_memory_kind kind;
+  uint64_t bytes;   /* all of it */
+  uint64_t fast, hard, address, data; /* what it adds to these totals */
+};
+void tb_plan_get_class(const struct tb_plan *plan, size_t i, struct tb_plan_class *out); /* i < n_classes */
+
+struct tb_plan_limit {
+  const char *source;
+  const char *total; /* "fast", "hard", "address", "data": the total that is held against it */
+  uint64_t bytes;
+};
+void tb_plan_get_limit(const struct tb_plan *plan, size_t i, struct tb_plan_limit *out); /* i < n_limits */
+
+struct tb_plan_layer_info {
+  const char *type_k, *type_v;
+  uint32_t window, sinks;
+  uint32_t n_head, n_kv, d_k, d_v;
+  uint64_t bytes; /* of this layer's cache */
+  double loss;
+};
+void tb_plan_get_layer(const struct tb_plan *plan, uint32_t layer, struct tb_plan_layer_info *out); /* layer < n_layer */
+
+/* Other settings. When nothing fits: the nearest that do. Otherwise what more memory would buy (`ram` more than now). */
+struct tb_plan_setting {
+  const char *options; /* "-c 8192 --prefer context" */
+  uint32_t n_ctx;
+  uint64_t fast, hard, cache;
+  double loss;
+  uint64_t ram;        /* for --ram; 0: it fits already */
+};
+void tb_plan_get_setting(const struct tb_plan *plan, size_t i, struct tb_plan_setting *out); /* i < n_settings */
+
+/* What this process really holds, from the system; fields that it does not tell are 0. */
+struct tb_memory_usage {
+  uint64_t anonymous; /* RssAnon */
+  uint64_t file;      /* RssFile */
+  uint64_t peak;      /* VmHWM: the most of both together */
+  uint64_t address;   /* VmPeak */
+  uint64_t data;      /* VmData */
+  uint64_t page_tables;
+};
+void tb_memory_get_usage(struct tb_memory_usage *usage);
+
 /* ------------------------------------------------------------------------------------------------ files and shapes */
 
 /* Writes a readable description of a GGUF file (metadata, tensors, sizes) without loading a model. */

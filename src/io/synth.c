@@ -25,12 +25,15 @@ struct plan {
 
 enum { MAX_PER_LAYER = 14, MAX_GLOBAL = 4 };
 
-/* ----------------------------------------------------------------------------------------------------------- tensors */
+/* ----------------------------------------------------------------------------------------------------------- tensors
+ */
 
 static struct tensor *next(struct plan *p, int layer, const char *name) {
   struct tensor *t = &p->at[p->n++];
-  if (layer < 0) snprintf(t->name, sizeof t->name, "%s", name);
-  else snprintf(t->name, sizeof t->name, "blk.%d.%s", layer, name);
+  if (layer < 0)
+    snprintf(t->name, sizeof t->name, "%s", name);
+  else
+    snprintf(t->name, sizeof t->name, "blk.%d.%s", layer, name);
   return t;
 }
 
@@ -97,7 +100,8 @@ static void list(struct plan *p) {
   }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- metadata */
+/* ---------------------------------------------------------------------------------------------------------- metadata
+ */
 
 struct writer {
   struct tb_gguf_writer *w;
@@ -151,7 +155,8 @@ static void add_metadata(struct tb_gguf_writer *gw, const struct tb_synth_shape 
   tb_synth_add_vocab(gw, s);
 }
 
-/* -------------------------------------------------------------------------------------------------------------- data */
+/* -------------------------------------------------------------------------------------------------------------- data
+ */
 
 /* Divisors of the rotation frequencies as Llama 3.1 and later define them (rope_type "llama3" with low and high
  * frequency factors 1 and 4): wavelengths shorter than a quarter of the original context keep their frequency, those
@@ -187,7 +192,8 @@ static void fill(const struct tb_synth_shape *s, const struct tensor *t, uint64_
 static enum tb_status write_tensor(struct tb_gguf_writer *w, const struct tb_synth_shape *shape, const struct tensor *t,
                                    struct tb_rng *rng, unsigned char *buffer, size_t size, struct tb_error *err) {
   const struct tb_format_info *f = &tb_formats[t->format];
-  size_t left = tb_row_bytes(t->format, (size_t)t->ne[0]) * (size_t)t->ne[1], whole = size / f->block_bytes * f->block_bytes;
+  size_t left = tb_row_bytes(t->format, (size_t)t->ne[0]) * (size_t)t->ne[1],
+         whole = size / f->block_bytes * f->block_bytes;
   uint64_t first = 0;
   enum tb_status s = TB_OK;
   while (left > 0 && !s) {
@@ -243,4 +249,29 @@ enum tb_status tb_synth(const char *path, const struct tb_synth_options *options
   tb_gguf_writer_free(w);
   tb_free(a, plan.at);
   return s;
+}
+
+static bool is_embedding(const struct tensor *t) {
+  return strcmp(t->name, "token_embd.weight") == 0;
+}
+
+enum tb_status tb_synth_weigh(struct tb_synth_weights *out, const struct tb_synth_shape *shape, const char *name,
+                              const struct tb_allocator *a, struct tb_error *err) {
+  struct tb_synth_type type;
+  enum tb_status s = tb_synth_read_type(&type, name, err);
+  if (s) return s;
+  struct plan plan = {.shape = shape, .type = &type};
+  plan.at = tb_calloc(a, (size_t)shape->n_layer * MAX_PER_LAYER + MAX_GLOBAL, sizeof *plan.at);
+  if (!plan.at) return tb_fail(err, TB_E_NOMEM, "no memory for a list of tensors");
+  list(&plan);
+  *out = (struct tb_synth_weights){0};
+  for (size_t i = 0; i < plan.n; i++) {
+    const struct tensor *t = &plan.at[i];
+    const uint64_t row = tb_row_bytes(t->format, (size_t)t->ne[0]), bytes = row * t->ne[1];
+    out->tensors += (bytes + 31) / 32 * 32;
+    if (is_embedding(t)) out->per_token += row;
+    if (t->content == MATRIX && (!is_embedding(t) || shape->tied)) out->per_token += bytes;
+  }
+  tb_free(a, plan.at);
+  return TB_OK;
 }

@@ -4,34 +4,28 @@
 
 #include "base/rng.h"
 #include "io/gguf_write.h"
-
-/* ------------------------------------------------------------------------------------------------- synth_shape.c */
-
-/* A model's dimensions, read from "key = value" lines (bench/shapes/README.md lists the keys). */
-struct tb_synth_shape {
-  char architecture[32], name[64], pre[32], rope_scaling[16];
-  uint32_t n_layer, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_ctx;
-  uint32_t head_dim, head_dim_v; /* of keys and queries, of values */
-  uint32_t rope_dim, rope_orig_ctx;
-  float rope_base, rope_factor, rms_eps;
-  bool tied, bias, qk_norm, rope_freqs, add_bos;
-};
-
-/* TB_E_ARG names line and key. A key that occurs again replaces its earlier value. */
-enum tb_status tb_synth_read_shape(struct tb_synth_shape *shape, const char *text, struct tb_error *err);
+#include "io/synth.h"
 
 /* -------------------------------------------------------------------------------------------------- synth_type.c */
 
 enum tb_synth_role {
-  TB_ROLE_EMBEDDING, TB_ROLE_OUTPUT, TB_ROLE_Q, TB_ROLE_K, TB_ROLE_V, TB_ROLE_O, TB_ROLE_GATE, TB_ROLE_UP, TB_ROLE_DOWN,
+  TB_ROLE_EMBEDDING,
+  TB_ROLE_OUTPUT,
+  TB_ROLE_Q,
+  TB_ROLE_K,
+  TB_ROLE_V,
+  TB_ROLE_O,
+  TB_ROLE_GATE,
+  TB_ROLE_UP,
+  TB_ROLE_DOWN,
 };
 
 /* Which format each matrix gets: one for all, or a mix as llama.cpp's quantiser makes it. */
 struct tb_synth_type {
   int mix;
   enum tb_format base;
-  enum tb_format head;  /* of output and embedding when given as "base+head", else TB_FMT_COUNT */
-  uint32_t file_type;   /* general.file_type */
+  enum tb_format head; /* of output and embedding when given as "base+head", else TB_FMT_COUNT */
+  uint32_t file_type;  /* general.file_type */
 };
 
 /* TB_E_ARG for an unknown name. */

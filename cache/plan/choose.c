@@ -1,0 +1,170 @@
+#include "cache/plan/choose.h"
+
+#include <string.h>
+#include "cache/plan/bytes.h"
+#include "cache/plan/loss.h"
+#include "cache/plan/solve.h"
+
+enum { MAX_TYPES = 24 };
+
+/* The types that one side of one layer may have, smallest first. */
+struct ladder {
+  const char *type[MAX_TYPES];
+  double bits[MAX_TYPES];
+  uint32_t n;
+};
+
+/* Keeps the ladder sorted by bits; a type that is both larger and worse than another never helps, the solver drops it.
+ */
+static void insert(struct ladder *l, const char *type, double bits) {
+  if (l->n == MAX_TYPES) return;
+  uint32_t at = l->n++;
+  for (; at > 0 && l->bits[at - 1] > bits; at--) {
+    l->type[at] = l->type[at - 1];
+    l->bits[at] = l->bits[at - 1];
+  }
+  l->type[at] = type;
+  l->bits[at] = bits;
+}
+
+/* f32 is left out: it is the oracle of the tests, and f16 loses nothing that could be measured. */
+static void make_ladder(const struct tb_choose *c, enum tb_side side, uint32_t layer, struct ladder *l) {
+  const struct tb_kv_shape *s = &c->shapes[layer];
+  const uint32_t d = side == TB_SIDE_K ? s->d_k : s->d_v;
+  const char *fixed = side == TB_SIDE_K ? c->type_k : c->type_v;
+  const double least = side == TB_SIDE_K ? c->least_bits_k : c->least_bits_v;
+  l->n = 0;
+  if (fixed) {
+    insert(l, fixed, 0);
+    return;
+  }
+  for (const char *const *name = tb_store_names(); *name; name++) {
+    double bits = tb_plan_type_bits(*name, side, d, s->rope), error;
+    if (bits > 0 && bits >= least && strcmp(*name, "f32") != 0 && tb_loss_error(*name, &error)) insert(l, *name, bits);
+  }
+  if (l->n > 1 && tb_loss_at_end(layer, c->n_layer)) {
+    l->n--;
+    memmove(l->type, l->type + 1, l->n * sizeof l->type[0]);
+    memmove(l->bits, l->bits + 1, l->n * sizeof l->bits[0]);
+  }
+}
+
+static struct tb_plan_layer line(const struct tb_choose *c, const char *k, const char *v) {
+  struct tb_plan_layer p = {.window = c->window, .sinks = c->sinks};
+  memcpy(p.type_k, k, strlen(k) + 1); /* names of the registry, or checked by the caller: they fit */
+  memcpy(p.type_v, v, strlen(v) + 1);
+  return p;
+}
+
+struct work {
+  struct tb_choice *choices;   /* n_layer */
+  struct tb_option *options;   /* of all layers */
+  struct tb_plan_layer *lines; /* parallel to options */
+  uint32_t *picked;
+};
+
+static void layer_options(const struct tb_choose *c, uint32_t i, struct work *w, size_t *used) {
+  struct ladder k, v;
+  make_ladder(c, TB_SIDE_K, i, &k);
+  make_ladder(c, TB_SIDE_V, i, &v);
+  w->choices[i] = (struct tb_choice){&w->options[*used], k.n * v.n};
+  for (uint32_t a = 0; a < k.n; a++)
+    for (uint32_t b = 0; b < v.n; b++, (*used)++) {
+      w->lines[*used] = line(c, k.type[a], v.type[b]);
+      w->options[*used] = (struct tb_option){
+          .bytes = tb_plan_layer_bytes(&c->shapes[i], &w->lines[*used], c->n_ctx, c->n_batch),
+          .loss = tb_loss(k.type[a], TB_SIDE_K, i, c->n_layer) + tb_loss(v.type[b], TB_SIDE_V, i, c->n_layer)};
+    }
+}
+
+static struct tb_cache_config config(const struct tb_choose *c, const struct tb_plan_layer *plan) {
+  return (struct tb_cache_config){.n_layer = c->n_layer,
+                                  .shapes = c->shapes,
+                                  .plan = plan,
+                                  .n_ctx = c->n_ctx,
+                                  .n_batch = c->n_batch,
+                                  .n_threads = c->n_threads};
+}
+
+static uint64_t total(const struct tb_choose *c, const struct tb_plan_layer *plan) {
+  struct tb_cache_config cfg = config(c, plan);
+  uint64_t stored, bytes;
+  tb_cache_bytes(&cfg, &stored, &bytes);
+  return bytes;
+}
+
+/* What the layers share (workspace), for the option that needs most of it: option o of every layer together. */
+static uint64_t shared_bytes(const struct tb_choose *c, const struct work *w, struct tb_plan_layer *plan) {
+  uint64_t most = 0;
+  uint32_t rounds = 0;
+  for (uint32_t i = 0; i < c->n_layer; i++)
+    if (w->choices[i].count > rounds) rounds = w->choices[i].count;
+  for (uint32_t o = 0; o < rounds; o++) {
+    uint64_t layers = 0;
+    for (uint32_t i = 0; i < c->n_layer; i++) {
+      const struct tb_choice *choice = &w->choices[i];
+      const struct tb_option *option = &choice->options[o < choice->count ? o : choice->count - 1];
+      plan[i] = w->lines[option - w->options];
+      layers += option->bytes;
+    }
+    uint64_t all = total(c, plan), rest = all > layers ? all - layers : 0;
+    if (rest > most) most = rest;
+  }
+  return most;
+}
+
+static enum tb_status make_options(const struct tb_choose *c, struct work *w, struct tb_error *err) {
+  size_t used = 0;
+  for (uint32_t i = 0; i < c->n_layer; i++) {
+    layer_options(c, i, w, &used);
+    if (w->choices[i].count == 0)
+      return tb_fail(err, TB_E_UNSUPPORTED,
+                     "layer %u: no cache type of at least %g bits for keys and %g for values suits its head sizes", i,
+                     c->least_bits_k, c->least_bits_v);
+  }
+  return TB_OK;
+}
+
+static enum tb_status solve(const struct tb_choose *c, uint64_t budget, struct work *w, struct tb_plan_layer *plan,
+                            uint64_t *bytes, double *loss, const struct tb_allocator *a, struct tb_error *err) {
+  uint64_t shared = shared_bytes(c, w, plan), room = budget > shared ? budget - shared : 0, sum;
+  enum tb_status status = tb_solve(w->choices, c->n_layer, c->smallest ? 0 : room, w->picked, &sum, loss, a, err);
+  if (status != TB_OK && (status != TB_E_LIMIT || (!c->smallest && sum <= room)))
+    return status; /* the solver gave up */
+  for (uint32_t i = 0; i < c->n_layer; i++)
+    plan[i] = w->lines[&w->choices[i].options[w->picked[i]] - w->options];
+  *bytes = total(c, plan);
+  *loss = tb_plan_loss(plan, c->n_layer);
+  if (sum <= room) return TB_OK;
+  return tb_fail(err, TB_E_LIMIT, "KV cache: %u tokens take at least %.1f MiB, %.1f MiB are left for them", c->n_ctx,
+                 (double)*bytes / 0x1p20, (double)budget / 0x1p20);
+}
+
+enum tb_status tb_choose_plan(const struct tb_choose *c, uint64_t budget, struct tb_plan_layer *plan, uint64_t *bytes,
+                              double *loss, const struct tb_allocator *a, struct tb_error *err) {
+  uint32_t types = 0;
+  for (const char *const *name = tb_store_names(); *name; name++)
+    types++;
+  if (types == 0 || types > MAX_TYPES) types = MAX_TYPES;
+  const size_t most = (size_t)types * types * c->n_layer;
+  struct work w = {.choices = tb_calloc(a, c->n_layer, sizeof *w.choices),
+                   .options = tb_calloc(a, most, sizeof *w.options),
+                   .lines = tb_calloc(a, most, sizeof *w.lines),
+                   .picked = tb_calloc(a, c->n_layer, sizeof *w.picked)};
+  enum tb_status status = w.choices && w.options && w.lines && w.picked
+                              ? make_options(c, &w, err)
+                              : tb_fail(err, TB_E_NOMEM, "plan: out of memory");
+  if (!status) status = solve(c, budget, &w, plan, bytes, loss, a, err);
+  tb_free(a, w.choices);
+  tb_free(a, w.options);
+  tb_free(a, w.lines);
+  tb_free(a, w.picked);
+  return status;
+}
+
+double tb_plan_loss(const struct tb_plan_layer *plan, uint32_t n_layer) {
+  double loss = 0;
+  for (uint32_t i = 0; i < n_layer; i++)
+    loss += tb_loss(plan[i].type_k, TB_SIDE_K, i, n_layer) + tb_loss(plan[i].type_v, TB_SIDE_V, i, n_layer);
+  return loss;
+}

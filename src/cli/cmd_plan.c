@@ -1,0 +1,327 @@
+/* thimble plan: what fits in memory, and with which cache types, before anything is loaded. Exit code 2: nothing fits.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "cli/cli.h"
+
+struct plan_args {
+  const char *model, *shape, *type_k, *type_v, *kv_plan, *out;
+  uint32_t n_ctx, n_batch, threads;
+  int32_t window, sinks;
+  struct cli_memory memory;
+  bool json, help;
+};
+
+/* --------------------------------------------------------------------------------------------------------------- text
+ */
+
+static bool same_layer(const struct tb_plan_layer_info *a, const struct tb_plan_layer_info *b) {
+  return strcmp(a->type_k, b->type_k) == 0 && strcmp(a->type_v, b->type_v) == 0 && a->window == b->window &&
+         a->sinks == b->sinks && a->bytes == b->bytes && a->n_kv == b->n_kv && a->d_k == b->d_k && a->d_v == b->d_v;
+}
+
+static void print_layers(const struct tb_plan *plan, uint32_t n_layer) {
+  char buf[32], range[24];
+  printf("\n  %-10s %-10s %-10s %-14s %12s %10s\n", "layers", "keys", "values", "KV heads", "each", "loss each");
+  for (uint32_t i = 0, last; i < n_layer; i = last + 1) {
+    struct tb_plan_layer_info a, b;
+    tb_plan_get_layer(plan, i, &a);
+    for (last = i; last + 1 < n_layer; last++) {
+      tb_plan_get_layer(plan, last + 1, &b);
+      if (!same_layer(&a, &b)) break;
+    }
+    if (last > i)
+      snprintf(range, sizeof range, "%u-%u", i, last);
+    else
+      snprintf(range, sizeof range, "%u", i);
+    char heads[40];
+    snprintf(heads, sizeof heads, "%u x %u", a.n_kv, a.d_k);
+    printf("  %-10s %-10s %-10s %-14s %12s %10.2g\n", range, a.type_k, a.type_v, heads, cli_bytes(buf, a.bytes),
+           a.loss);
+  }
+}
+
+static const char *cell(char buf[32], uint64_t bytes) {
+  return bytes ? cli_bytes(buf, bytes) : "-";
+}
+
+static void print_classes(const struct tb_plan *plan, const struct tb_plan_info *info) {
+  static const char *const kinds[] = {"anonymous", "file", "kernel"};
+  char a[32], b[32], c[32], d[32];
+  printf("\n  %-26s %-10s %12s %12s %12s %12s\n", "memory", "kind", "size", "fast", "hard", "address");
+  for (size_t i = 0; i < info->n_classes; i++) {
+    struct tb_plan_class k;
+    tb_plan_get_class(plan, i, &k);
+    printf("  %-26s %-10s %12s %12s %12s %12s\n", k.name, kinds[k.kind], cell(a, k.bytes), cell(b, k.fast),
+           cell(c, k.hard), cell(d, k.address));
+  }
+  printf("  %-26s %-10s %12s %12s %12s %12s\n", "total", "", "", cell(b, info->fast), cell(c, info->hard),
+         cell(d, info->address));
+}
+
+static void print_limits(const struct tb_plan *plan, const struct tb_plan_info *info) {
+  char a[32];
+  puts(info->n_limits ? "" : "\n  no limits are known");
+  for (size_t i = 0; i < info->n_limits; i++) {
+    struct tb_plan_limit l;
+    tb_plan_get_limit(plan, i, &l);
+    printf("  limit  %-28s %12s  for the %s total\n", l.source, cli_bytes(a, l.bytes), l.total);
+  }
+}
+
+static void print_more(const struct tb_plan *plan, const struct tb_plan_info *info) {
+  char a[32];
+  if (info->n_settings) puts("\n  more memory would buy");
+  for (size_t i = 0; i < info->n_settings; i++) {
+    struct tb_plan_setting s;
+    tb_plan_get_setting(plan, i, &s);
+    printf("    --ram %.2fG %-28s %8u tokens, %s of cache, loss %.2g\n", (double)s.ram / 0x1p30, s.options, s.n_ctx,
+           cli_bytes(a, s.cache), s.loss);
+  }
+}
+
+static void print_text(const struct tb_plan *plan) {
+  struct tb_plan_info info;
+  char a[32], b[32];
+  tb_plan_get_info(plan, &info);
+  printf("%s (%s, %u layers): context %u of %u tokens, %u threads, batches of %u\n", info.name, info.architecture,
+         info.n_layer, info.n_ctx, info.n_ctx_train, info.n_threads, info.n_batch);
+  printf("  cache %s, loss %.2g (%s)\n", cli_bytes(a, info.cache), info.loss,
+         info.calibrated ? "calibrated" : "uncalibrated");
+  printf("  fast %s, hard %s%s\n", cli_bytes(a, info.fast), cli_bytes(b, info.hard),
+         info.paging ? "; the weights do not stay in memory: slow" : "");
+  if (info.limited_by) printf("  limited by %s\n", info.limited_by);
+  print_layers(plan, info.n_layer);
+  print_classes(plan, &info);
+  print_limits(plan, &info);
+  if (info.fits) print_more(plan, &info);
+}
+
+/* --------------------------------------------------------------------------------------------------------------- JSON
+ */
+
+static void json_string(const char *name, const char *value, const char *after) {
+  printf("\"%s\": ", name);
+  if (!value) {
+    printf("null%s", after);
+    return;
+  }
+  putchar('"');
+  for (const unsigned char *p = (const unsigned char *)value; *p; p++)
+    if (*p == '"' || *p == '\\')
+      printf("\\%c", *p);
+    else if (*p < 0x20 || *p == 0x7f)
+      printf("\\u%04x", *p);
+    else
+      putchar(*p);
+  printf("\"%s", after);
+}
+
+static void json_number(const char *name, uint64_t value, const char *after) {
+  printf("\"%s\": %llu%s", name, (unsigned long long)value, after);
+}
+
+static void json_head(const struct tb_plan_info *i) {
+  static const char *const prefer[] = {"quality", "speed", "context"};
+  fputs("{\n  \"schema\": \"thimble-plan-report 1\",\n  ", stdout);
+  json_string("model", i->name, ", ");
+  json_string("architecture", i->architecture, ",\n  ");
+  printf("\"fits\": %s, \"paging\": %s, \"calibrated\": %s, ", i->fits ? "true" : "false", i->paging ? "true" : "false",
+         i->calibrated ? "true" : "false");
+  json_string("prefer", prefer[i->prefer], ", ");
+  json_string("limited_by", i->limited_by, ",\n  ");
+  json_number("n_ctx", i->n_ctx, ", ");
+  json_number("n_ctx_train", i->n_ctx_train, ", ");
+  json_number("n_batch", i->n_batch, ", ");
+  json_number("n_threads", i->n_threads, ", ");
+  json_number("n_layer", i->n_layer, ",\n  ");
+  printf("\"loss\": %.9g, ", i->loss);
+  json_number("cache", i->cache, ", ");
+  json_number("anonymous", i->anonymous, ", ");
+  json_number("mapped", i->mapped, ",\n  ");
+  json_number("fast", i->fast, ", ");
+  json_number("hard", i->hard, ", ");
+  json_number("address", i->address, ", ");
+  json_number("data", i->data, ",\n  ");
+}
+
+static void json_layers(const struct tb_plan *plan, uint32_t n) {
+  fputs("\"layers\": [\n", stdout);
+  for (uint32_t i = 0; i < n; i++) {
+    struct tb_plan_layer_info l;
+    tb_plan_get_layer(plan, i, &l);
+    fputs("    {", stdout);
+    json_string("keys", l.type_k, ", ");
+    json_string("values", l.type_v, ", ");
+    json_number("window", l.window, ", ");
+    json_number("sinks", l.sinks, ", ");
+    json_number("bytes", l.bytes, ", ");
+    printf("\"loss\": %.9g}%s\n", l.loss, i + 1 < n ? "," : "");
+  }
+  fputs("  ],\n  ", stdout);
+}
+
+static void json_classes(const struct tb_plan *plan, size_t n) {
+  static const char *const kinds[] = {"anonymous", "file", "kernel"};
+  fputs("\"memory\": [\n", stdout);
+  for (size_t i = 0; i < n; i++) {
+    struct tb_plan_class c;
+    tb_plan_get_class(plan, i, &c);
+    fputs("    {", stdout);
+    json_string("name", c.name, ", ");
+    json_string("kind", kinds[c.kind], ", ");
+    json_number("bytes", c.bytes, ", ");
+    json_number("fast", c.fast, ", ");
+    json_number("hard", c.hard, ", ");
+    json_number("address", c.address, ", ");
+    json_number("data", c.data, i + 1 < n ? "},\n" : "}\n");
+  }
+  fputs("  ],\n  ", stdout);
+}
+
+static void json_limits(const struct tb_plan *plan, size_t n) {
+  fputs("\"limits\": [", stdout);
+  for (size_t i = 0; i < n; i++) {
+    struct tb_plan_limit l;
+    tb_plan_get_limit(plan, i, &l);
+    fputs(i ? ",\n    {" : "\n    {", stdout);
+    json_string("source", l.source, ", ");
+    json_string("total", l.total, ", ");
+    json_number("bytes", l.bytes, "}");
+  }
+  fputs("],\n  ", stdout);
+}
+
+static void json_settings(const struct tb_plan *plan, size_t n) {
+  fputs("\"settings\": [", stdout);
+  for (size_t i = 0; i < n; i++) {
+    struct tb_plan_setting s;
+    tb_plan_get_setting(plan, i, &s);
+    fputs(i ? ",\n    {" : "\n    {", stdout);
+    json_string("options", s.options, ", ");
+    json_number("ram", s.ram, ", ");
+    json_number("n_ctx", s.n_ctx, ", ");
+    json_number("fast", s.fast, ", ");
+    json_number("hard", s.hard, ", ");
+    json_number("cache", s.cache, ", ");
+    printf("\"loss\": %.9g}", s.loss);
+  }
+  fputs("]\n}\n", stdout);
+}
+
+static void print_json(const struct tb_plan *plan) {
+  struct tb_plan_info info;
+  tb_plan_get_info(plan, &info);
+  json_head(&info);
+  json_layers(plan, info.n_layer);
+  json_classes(plan, info.n_classes);
+  json_limits(plan, info.n_limits);
+  json_settings(plan, info.n_settings);
+}
+
+/* --------------------------------------------------------------------------------------------------------------- verb
+ */
+
+/* "llama-3.2-1b:q4_0"; q4_0 when no type is named. */
+static enum tb_status plan_shape(struct tb_plan **plan, const char *spec, struct tb_plan_options *o, bool *told,
+                                 struct tb_error *err) {
+  char name[1024];
+  const char *colon = strrchr(spec, ':');
+  size_t n = colon ? (size_t)(colon - spec) : strlen(spec);
+  if (n >= sizeof name) n = sizeof name - 1;
+  memcpy(name, spec, n);
+  name[n] = '\0';
+  char *text = cli_read_shape("plan", name);
+  *told = text == NULL;
+  if (!text) return TB_E_ARG;
+  o->elsewhere = o->ram > 0; /* a shape is planned for the machine that has this much */
+  enum tb_status status = tb_plan_shape(plan, text, colon ? colon + 1 : "q4_0", o, err);
+  free(text);
+  return status;
+}
+
+static bool write_plan(const struct tb_plan *plan, const char *path) {
+  struct tb_plan_info info;
+  tb_plan_get_info(plan, &info);
+  FILE *f = fopen(path, "w");
+  bool ok = f && fputs(info.text, f) >= 0;
+  if (f && fclose(f) != 0) ok = false;
+  if (!ok) fprintf(stderr, "thimble plan: -o: cannot write %s\n", path);
+  return ok;
+}
+
+static int run(const struct plan_args *a, struct tb_plan_options *o) {
+  struct tb_plan *plan = NULL;
+  struct tb_error err;
+  char bundled[4096];
+  bool told = false;
+  const char *model = a->model;
+  if (!model && !a->shape && cli_bundled_model(bundled, sizeof bundled)) model = bundled;
+  if (!model && !a->shape) {
+    fprintf(stderr, "thimble plan: -m FILE or --shape NAME:TYPE is needed\n");
+    return CLI_USAGE;
+  }
+  enum tb_status status = a->shape ? plan_shape(&plan, a->shape, o, &told, &err) : tb_plan_file(&plan, model, o, &err);
+  if (status) return told ? CLI_USAGE : cli_report("plan", &err);
+  struct tb_plan_info info;
+  tb_plan_get_info(plan, &info);
+  if (a->json)
+    print_json(plan);
+  else
+    print_text(plan);
+  int code = info.fits ? CLI_OK : CLI_USAGE;
+  fflush(stdout);
+  if (!info.fits)
+    cli_print_refusal(stderr, "plan", plan);
+  else if (a->out && !write_plan(plan, a->out))
+    code = CLI_FAILED;
+  tb_plan_free(plan);
+  return code;
+}
+
+int cmd_plan(int argc, char **argv) {
+  struct plan_args a = {0};
+  const struct cli_option options[] = {
+      {"-m", "--model", CLI_STRING, &a.model, 0, 0, "FILE", "GGUF file (default: the bundled model)"},
+      {NULL, "--shape", CLI_STRING, &a.shape, 0, 0, "NAME:TYPE",
+       "instead of a file: a shape and a weight type, llama-3.2-1b:q4_0"},
+      {NULL, "--ram", CLI_STRING, &a.memory.ram, 0, 0, "SIZE",
+       "memory to stay within: 2G, 1.5G, 800M (default: what the machine has)"},
+      {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 0, 1u << 30, "N", "context in tokens (0: chosen)"},
+      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
+      {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
+      {NULL, "--prefer", CLI_STRING, &a.memory.prefer, 0, 0, "WHAT", "quality (default), speed or context"},
+      {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (default: chosen)"},
+      {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values (default: chosen)"},
+      {NULL, "--kv-plan", CLI_STRING, &a.kv_plan, 0, 0, "FILE", "cache types layer by layer, from a plan file"},
+      {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N",
+       "newest tokens kept in f16 beside packed types (128; -1: none)"},
+      {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N",
+       "first tokens kept in f16 beside packed types (5; -1: none)"},
+      {NULL, "--json", CLI_FLAG, &a.json, 0, 0, NULL, "the report as JSON"},
+      {"-o", "--output", CLI_STRING, &a.out, 0, 0, "FILE", "write the plan, for --kv-plan"},
+      {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},
+      {0},
+  };
+  size_t n_rest, length;
+  if (!cli_parse("plan", options, argc, argv, NULL, 0, &n_rest)) return CLI_USAGE;
+  if (a.help) {
+    puts("usage: thimble plan [-m FILE | --shape NAME:TYPE] [--ram SIZE] [-c N]; exit code 2: it does not fit");
+    cli_print_options(options);
+    return CLI_OK;
+  }
+  char *text = a.kv_plan ? cli_read_file("plan", a.kv_plan, &length) : NULL;
+  struct tb_plan_options o = {.context = {.kv_plan = text,
+                                          .n_ctx = a.n_ctx,
+                                          .n_batch = a.n_batch,
+                                          .n_threads = a.threads,
+                                          .type_k = a.type_k,
+                                          .type_v = a.type_v,
+                                          .kv_window = a.window,
+                                          .kv_sinks = a.sinks}};
+  int code = CLI_USAGE;
+  if ((!a.kv_plan || text) && cli_memory_options("plan", &a.memory, &o)) code = run(&a, &o);
+  free(text);
+  return code;
+}
