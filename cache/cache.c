@@ -9,20 +9,24 @@ struct tb_cache {
   const struct tb_allocator *alloc;
   struct tb_cache_config config; /* plan points into the block */
   struct tb_cache_work work;
-  struct tb_plain **layers;
+  struct tb_policy **layers;
   unsigned char *block; /* everything below; owned */
   uint32_t length, step;
 };
 
 static struct tb_policy_layer layer_of(const struct tb_cache_config *c, uint32_t i) {
-  return (struct tb_policy_layer){
-      .shape = &c->shapes[i], .plan = &c->plan[i], .n_ctx = c->n_ctx, .n_batch = c->n_batch};
+  return (struct tb_policy_layer){.shape = &c->shapes[i],
+                                  .plan = &c->plan[i],
+                                  .index = i,
+                                  .n_layer = c->n_layer,
+                                  .n_ctx = c->n_ctx,
+                                  .n_batch = c->n_batch};
 }
 
 enum tb_status tb_cache_check(const struct tb_cache_config *c, struct tb_error *err) {
   for (uint32_t i = 0; i < c->n_layer; i++) {
     struct tb_policy_layer layer = layer_of(c, i);
-    enum tb_status status = tb_plain_check(&layer, err);
+    enum tb_status status = tb_policy_of(layer.plan)->check(&layer, err);
     char where[32];
     snprintf(where, sizeof where, "layer %u", i);
     if (status) return tb_fail_prefix(err, status, where);
@@ -44,11 +48,13 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
   *stored = 0;
   for (uint32_t i = 0; i < cfg->n_layer; i++) {
     struct tb_policy_layer layer = layer_of(cfg, i);
-    struct tb_policy_need n = tb_plain_need(&layer);
+    const struct tb_policy_ops *policy = tb_policy_of(layer.plan);
+    struct tb_policy_need n = policy->need(&layer);
     if (n.scratch_bytes > need.scratch_bytes) need.scratch_bytes = n.scratch_bytes;
     if (n.partials > need.partials) need.partials = n.partials;
     if ((size_t)layer.shape->n_head * layer.shape->d_k > query) query = (size_t)layer.shape->n_head * layer.shape->d_k;
-    struct tb_plain *made = tb_plain_create(a, &layer, kernels, stored);
+    struct tb_policy *before = c->layers && i > 0 ? c->layers[i - 1] : NULL;
+    struct tb_policy *made = policy->create(a, &layer, before, kernels, stored);
     if (c->layers) c->layers[i] = made;
   }
   c->work.scratch_bytes = tb_round_up(need.scratch_bytes, TB_ALIGN);
@@ -106,7 +112,7 @@ uint32_t tb_cache_length(const struct tb_cache *c) {
 uint32_t tb_cache_encoded(const struct tb_cache *c) {
   uint32_t least = c->length;
   for (uint32_t i = 0; i < c->config.n_layer; i++) {
-    uint32_t n = tb_plain_encoded(c->layers[i]);
+    uint32_t n = c->layers[i]->ops->encoded(c->layers[i]);
     if (n < least) least = n;
   }
   return least;
@@ -117,29 +123,34 @@ void tb_cache_step(struct tb_cache *c, uint32_t n) {
   c->length += n;
 }
 
-void tb_cache_append(struct tb_cache *c, uint32_t layer, const float *k, const float *v) {
-  tb_plain_append(c->layers[layer], &c->work, c->length - c->step, c->step, k, v);
+void tb_cache_append(struct tb_cache *c, uint32_t layer, float *k, float *v) {
+  c->layers[layer]->ops->append(c->layers[layer], &c->work, c->length - c->step, c->step, k, v);
 }
 
 void tb_cache_attend(struct tb_cache *c, uint32_t layer, const float *q, float *out) {
-  tb_plain_attend(c->layers[layer], &c->work, c->length - c->step, c->step, q, out);
+  c->layers[layer]->ops->attend(c->layers[layer], &c->work, c->length - c->step, c->step, q, out);
 }
 
 void tb_cache_truncate(struct tb_cache *c, uint32_t n) {
   for (uint32_t i = 0; i < c->config.n_layer; i++)
-    tb_plain_truncate(c->layers[i], &c->work, n);
+    c->layers[i]->ops->truncate(c->layers[i], &c->work, n);
   c->length = n;
 }
 
 /* ------------------------------------------------------------------------------------------------------- saving */
 
 uint32_t tb_cache_state_words(const struct tb_cache *c) {
-  return c->config.n_layer * TB_PLAIN_STATE;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < c->config.n_layer; i++)
+    n += c->layers[i]->ops->state_words(c->layers[i]);
+  return n;
 }
 
 void tb_cache_get_state(const struct tb_cache *c, uint32_t *words) {
-  for (uint32_t i = 0; i < c->config.n_layer; i++)
-    tb_plain_get_state(c->layers[i], words + i * TB_PLAIN_STATE);
+  for (uint32_t i = 0; i < c->config.n_layer; i++) {
+    c->layers[i]->ops->get_state(c->layers[i], words);
+    words += c->layers[i]->ops->state_words(c->layers[i]);
+  }
 }
 
 enum tb_status tb_cache_set_state(struct tb_cache *c, uint32_t length, const uint32_t *words, struct tb_error *err) {
@@ -147,23 +158,20 @@ enum tb_status tb_cache_set_state(struct tb_cache *c, uint32_t length, const uin
     return tb_fail(err, TB_E_CONTEXT, "the saved conversation has %u tokens, the context holds %u", length,
                    c->config.n_ctx);
   uint32_t i = 0;
-  while (i < c->config.n_layer && tb_plain_set_state(c->layers[i], length, words + i * TB_PLAIN_STATE))
-    i++;
+  for (; i < c->config.n_layer && c->layers[i]->ops->set_state(c->layers[i], length, words); i++)
+    words += c->layers[i]->ops->state_words(c->layers[i]);
   if (i == c->config.n_layer) {
     c->length = length;
     return TB_OK;
   }
-  const uint32_t none[TB_PLAIN_STATE] = {0};
-  for (uint32_t j = 0; j <= i; j++)
-    tb_plain_set_state(c->layers[j], 0, none);
-  c->length = 0;
+  tb_cache_truncate(c, 0);
   return tb_fail(err, TB_E_FORMAT, "layer %u: the saved state is impossible", i);
 }
 
 enum tb_status tb_cache_pieces(struct tb_cache *c, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
   enum tb_status status = TB_OK;
   for (uint32_t i = 0; !status && i < c->config.n_layer; i++)
-    status = tb_plain_pieces(c->layers[i], fn, user, err);
+    status = c->layers[i]->ops->pieces(c->layers[i], fn, user, err);
   return status;
 }
 
@@ -177,6 +185,10 @@ uint64_t tb_cache_identity(const struct tb_cache_config *config) {
     tb_crc_add(&crc, numbers, sizeof numbers);
     tb_crc_add(&crc, p->type_k, strlen(p->type_k) + 1);
     tb_crc_add(&crc, p->type_v, strlen(p->type_v) + 1);
+    if (s->profile && (tb_store_find(p->type_k)->profiled || tb_store_find(p->type_v)->profiled)) {
+      const uint64_t profile = tb_profile_identity(s->profile);
+      tb_crc_add(&crc, &profile, sizeof profile);
+    }
   }
   return tb_crc_value(&crc);
 }

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/status.h"
 #include "base/thread.h"
+#include "cache/profile.h"
 #include "simd/kernels.h"
 
 /* ------------------------------------------------------------------------------------------------------------ shape */
@@ -25,6 +26,8 @@ struct tb_rope_table {
 
 /* One layer's attention. */
 struct tb_kv_shape {
+  uint32_t layer;                   /* its number */
+  const struct tb_profile *profile; /* what was measured on the model, or NULL */
   uint32_t n_head;     /* query heads */
   uint32_t n_kv;       /* KV heads; divides n_head */
   uint32_t d_k, d_v;   /* head sizes of keys (and queries) and of values */
@@ -43,6 +46,8 @@ struct tb_store_config {
   uint32_t n_heads; /* KV heads */
   uint32_t d;       /* head size */
   uint32_t cap;     /* tokens it must hold: a multiple of the granule */
+  uint32_t layer;   /* number of the layer, for the profile */
+  const struct tb_profile *profile; /* or NULL */
   const struct tb_rope_table *rope; /* of the layer; K side */
   const char *args;                 /* text after ':' in the type name, or NULL */
 };
@@ -73,9 +78,22 @@ enum {
 struct tb_store_ops {
   const char *name;  /* as in -ctk / -ctv */
   uint32_t granule;  /* rows are encoded in multiples of this many; 1: row by row */
+  bool profiled;     /* what is kept depends on the profile: a saved cache belongs to it */
   /* TB_OK, or what is wrong with this head size, side or argument. */
   enum tb_status (*check)(const struct tb_store_config *config, struct tb_error *err);
   size_t (*bytes)(const struct tb_store_config *config);
+  /* May be NULL: fills tables that the store keeps in mem beside its rows. `check` has accepted the configuration. */
+  void (*init)(struct tb_store *st);
+  /* The basis of a side: an invertible affine map per head that rows go through before anything is kept of them, window
+   * and sinks included, so that rotations, means and equalisation cost nothing per token attended. In place, n rows
+   * ldx apart; scratch as below. NULL: the identity.
+   *   turn          rows of either side, as they are appended
+   *   turn_query    K side: queries of KV head `head`, so that q'·k' = q·k up to a constant per query
+   *   turn_output   V side: from Σ p·v' with Σ p = 1 to Σ p·v
+   * encode gets turned rows, score and accum work in the basis, expand gives turned rows. */
+  void (*turn)(const struct tb_store *st, uint32_t head, uint32_t n, float *x, size_t ldx, void *scratch);
+  void (*turn_query)(const struct tb_store *st, uint32_t head, uint32_t n, float *q, size_t ldq, void *scratch);
+  void (*turn_output)(const struct tb_store *st, uint32_t head, uint32_t n, float *o, size_t ldo, void *scratch);
   /* Rows t0 … t0+n-1 of one head from floats (row i at x + i·ldx). t0 and n are multiples of the granule. `pos` is the
    * position of row t0 (positions of rows are consecutive). Distinct (head, granule) may be encoded in parallel. */
   void (*encode)(struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos, const float *x, size_t ldx,
@@ -142,8 +160,8 @@ uint32_t tb_cache_encoded(const struct tb_cache *c);
  * positions length … length+n-1; n ≤ n_batch and length + n ≤ n_ctx. */
 void tb_cache_step(struct tb_cache *c, uint32_t n);
 
-/* k: n rows of n_kv·d_k floats (RoPE applied), v: n rows of n_kv·d_v. */
-void tb_cache_append(struct tb_cache *c, uint32_t layer, const float *k, const float *v);
+/* k: n rows of n_kv·d_k floats (RoPE applied), v: n rows of n_kv·d_v. Both are overwritten (turned into the basis). */
+void tb_cache_append(struct tb_cache *c, uint32_t layer, float *k, float *v);
 
 /* out[i] (n_head·d_v) = attention of the step's token i (q: n rows of n_head·d_k, RoPE applied, not scaled) over all
  * tokens up to its own. */
@@ -158,7 +176,8 @@ enum tb_status tb_cache_set_state(struct tb_cache *c, uint32_t length, const uin
 /* Calls fn for every piece, in a fixed order, until it fails. */
 typedef enum tb_status (*tb_cache_piece_fn)(void *user, unsigned char *piece, size_t bytes, struct tb_error *err);
 enum tb_status tb_cache_pieces(struct tb_cache *c, tb_cache_piece_fn fn, void *user, struct tb_error *err);
-/* A number that two configurations share when one can continue the other's saved cache (n_ctx may differ). */
+/* A number that two configurations share when one can continue the other's saved cache (n_ctx may differ): the profile
+ * counts where a store depends on it. */
 uint64_t tb_cache_identity(const struct tb_cache_config *config);
 
 /* Forgets the tokens from n on. Rows that a block store has already encoded stay as they were encoded. */

@@ -5,10 +5,10 @@
 
 uint64_t tb_plan_layer_bytes(const struct tb_kv_shape *shape, const struct tb_plan_layer *plan, uint32_t n_ctx,
                              uint32_t n_batch) {
-  struct tb_policy_layer layer = {.shape = shape, .plan = plan, .n_ctx = n_ctx, .n_batch = n_batch};
+  struct tb_policy_layer layer = {.shape = shape, .plan = plan, .n_layer = 1, .n_ctx = n_ctx, .n_batch = n_batch};
   struct tb_arena arena = {0};
   uint64_t stored = 0;
-  tb_plain_create(&arena, &layer, NULL, &stored);
+  tb_policy_of(plan)->create(&arena, &layer, NULL, NULL, &stored);
   return arena.used == SIZE_MAX ? UINT64_MAX / 4 : arena.used;
 }
 
@@ -20,6 +20,8 @@ static struct tb_store_config side_config(const char *type, enum tb_side side, c
                                   .n_heads = s->n_kv,
                                   .d = side == TB_SIDE_K ? s->d_k : s->d_v,
                                   .cap = (uint32_t)tb_round_up(tokens, ops->granule),
+                                  .layer = s->layer,
+                                  .profile = s->profile,
                                   .rope = side == TB_SIDE_K ? s->rope : NULL,
                                   .args = colon ? colon + 1 : NULL};
 }

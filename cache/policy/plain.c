@@ -21,6 +21,8 @@ static struct tb_store_config store_config(const struct tb_policy_layer *l, enum
       .n_heads = l->shape->n_kv,
       .d = side == TB_SIDE_K ? l->shape->d_k : l->shape->d_v,
       .cap = cap,
+      .layer = l->shape->layer,
+      .profile = l->shape->profile,
       .rope = side == TB_SIDE_K ? l->shape->rope : NULL,
       .args = args_of(type),
   };
@@ -38,7 +40,7 @@ static enum tb_status check_side(const struct tb_policy_layer *l, enum tb_side s
   return ops->check(&config, err);
 }
 
-enum tb_status tb_plain_check(const struct tb_policy_layer *l, struct tb_error *err) {
+static enum tb_status plain_check(const struct tb_policy_layer *l, struct tb_error *err) {
   enum tb_status status = check_side(l, TB_SIDE_K, err);
   return status ? status : check_side(l, TB_SIDE_V, err);
 }
@@ -49,6 +51,7 @@ static struct tb_store make_store(struct tb_arena *arena, const struct tb_policy
   size_t bytes = st.ops->bytes(&st.config);
   st.mem = tb_carve(arena, bytes, 1);
   *stored += bytes;
+  if (st.mem && st.ops->init) st.ops->init(&st);
   return st;
 }
 
@@ -67,17 +70,27 @@ static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_po
   return s;
 }
 
-struct tb_plain *tb_plain_create(struct tb_arena *arena, const struct tb_policy_layer *l,
-                                 const struct tb_kernels *kernels, uint64_t *stored) {
+static struct tb_policy *plain_create(struct tb_arena *arena, const struct tb_policy_layer *l, struct tb_policy *before,
+                                      const struct tb_kernels *kernels, uint64_t *stored) {
+  (void)before;
   struct tb_plain *p = tb_carve(arena, 1, sizeof *p);
-  struct tb_plain made = {.shape = l->shape};
+  struct tb_plain made = {.base = {&tb_policy_plain}, .shape = l->shape};
   made.k = make_side(arena, l, TB_SIDE_K, kernels, stored);
   made.v = make_side(arena, l, TB_SIDE_V, kernels, stored);
-  if (p) *p = made;
-  return p;
+  if (!p) return NULL;
+  *p = made;
+  return &p->base;
 }
 
-struct tb_policy_need tb_plain_need(const struct tb_policy_layer *l) {
+static struct tb_plain *plain_of(struct tb_policy *p) {
+  return (struct tb_plain *)(void *)p;
+}
+
+static const struct tb_plain *plain_of_const(const struct tb_policy *p) {
+  return (const struct tb_plain *)(const void *)p;
+}
+
+static struct tb_policy_need plain_need(const struct tb_policy_layer *l) {
   size_t decode = tb_plain_decode_scratch(l->shape), prefill = tb_plain_prefill_scratch(l->shape);
   uint32_t d = l->shape->d_k > l->shape->d_v ? l->shape->d_k : l->shape->d_v;
   uint32_t gk = tb_store_find(l->plan->type_k)->granule, gv = tb_store_find(l->plan->type_v)->granule;
@@ -187,19 +200,65 @@ static void append_side(struct tb_plain_side *s, struct tb_cache_work *w, uint32
   encode(&rest);
 }
 
-void tb_plain_append(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *k,
-                     const float *v) {
+/* -------------------------------------------------------------------------------------------------------- turning */
+
+struct turn_job {
+  const struct tb_store *st;
+  struct tb_cache_work *w;
+  float *x;
+  size_t ldx;
+  uint32_t n, pieces;
+};
+
+enum { TURN_ROWS = 64 }; /* rows of a task */
+
+static void turn_task(void *arg, size_t task, unsigned thread) {
+  const struct turn_job *j = arg;
+  const uint32_t head = (uint32_t)(task / j->pieces), first = (uint32_t)(task % j->pieces) * TURN_ROWS;
+  const uint32_t n = j->n - first < TURN_ROWS ? j->n - first : TURN_ROWS;
+  j->st->ops->turn(j->st, head, n, j->x + first * j->ldx + (size_t)head * j->st->config.d, j->ldx,
+                   j->w->scratch + thread * j->w->scratch_bytes);
+}
+
+static void turn(const struct tb_store *st, struct tb_cache_work *w, uint32_t n, float *x) {
+  if (!st->ops->turn) return;
+  struct turn_job j = {st, w, x, (size_t)st->config.n_heads * st->config.d, n, (n + TURN_ROWS - 1) / TURN_ROWS};
+  const size_t tasks = (size_t)j.pieces * st->config.n_heads;
+  if (n > 1)
+    tb_parallel_for(w->team, tasks, turn_task, &j);
+  else
+    for (size_t i = 0; i < tasks; i++)
+      turn_task(&j, i, 0);
+}
+
+void tb_plain_turn_query(const struct tb_plain *p, uint32_t kv, uint32_t n, float *q, void *scratch) {
+  const struct tb_store *st = &p->k.main;
+  if (st->ops->turn_query) st->ops->turn_query(st, kv, n, q, st->config.d, scratch);
+}
+
+void tb_plain_turn_output(const struct tb_plain *p, uint32_t kv, uint32_t n, float *o, void *scratch) {
+  const struct tb_store *st = &p->v.main;
+  if (st->ops->turn_output) st->ops->turn_output(st, kv, n, o, st->config.d, scratch);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the steps */
+
+static void plain_append(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, float *k,
+                         float *v) {
+  struct tb_plain *p = plain_of(self);
+  turn(&p->k.main, w, n, k);
+  turn(&p->v.main, w, n, v);
   append_side(&p->k, w, pos, n, k);
   append_side(&p->v, w, pos, n, v);
   p->length = pos + n;
 }
 
-void tb_plain_attend(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
-                     float *out) {
+static void plain_attend(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
+                         float *out) {
   if (n == 1)
-    tb_plain_decode(p, w, pos, q, out);
+    tb_plain_decode(plain_of(self), w, pos, q, out);
   else
-    tb_plain_prefill(p, w, pos, n, q, out);
+    tb_plain_prefill(plain_of(self), w, pos, n, q, out);
 }
 
 /* --------------------------------------------------------------------------------------------------- truncating */
@@ -227,12 +286,14 @@ static uint32_t side_encoded(const struct tb_plain_side *s, uint32_t length) {
   return s->main.ops->granule == 1 ? length : s->encoded;
 }
 
-uint32_t tb_plain_encoded(const struct tb_plain *p) {
+static uint32_t plain_encoded(const struct tb_policy *self) {
+  const struct tb_plain *p = plain_of_const(self);
   uint32_t k = side_encoded(&p->k, p->length), v = side_encoded(&p->v, p->length);
   return k < v ? k : v;
 }
 
-void tb_plain_truncate(struct tb_plain *p, struct tb_cache_work *w, uint32_t n) {
+static void plain_truncate(struct tb_policy *self, struct tb_cache_work *w, uint32_t n) {
+  struct tb_plain *p = plain_of(self);
   truncate_side(&p->k, w, n);
   truncate_side(&p->v, w, n);
   p->length = n;
@@ -240,7 +301,15 @@ void tb_plain_truncate(struct tb_plain *p, struct tb_cache_work *w, uint32_t n) 
 
 /* ------------------------------------------------------------------------------------------------------- saving */
 
-void tb_plain_get_state(const struct tb_plain *p, uint32_t words[TB_PLAIN_STATE]) {
+enum { PLAIN_STATE = 2 }; /* encoded rows of keys and of values */
+
+static uint32_t plain_state_words(const struct tb_policy *self) {
+  (void)self;
+  return PLAIN_STATE;
+}
+
+static void plain_get_state(const struct tb_policy *self, uint32_t words[PLAIN_STATE]) {
+  const struct tb_plain *p = plain_of_const(self);
   words[0] = p->k.encoded;
   words[1] = p->v.encoded;
 }
@@ -254,7 +323,8 @@ static bool possible(const struct tb_plain_side *s, uint32_t length, uint32_t en
   return encoded <= length - s->sinks && length - s->sinks - encoded <= s->tail.config.cap;
 }
 
-bool tb_plain_set_state(struct tb_plain *p, uint32_t length, const uint32_t words[TB_PLAIN_STATE]) {
+static bool plain_set_state(struct tb_policy *self, uint32_t length, const uint32_t words[PLAIN_STATE]) {
+  struct tb_plain *p = plain_of(self);
   if (!possible(&p->k, length, words[0]) || !possible(&p->v, length, words[1])) return false;
   p->length = length;
   p->k.encoded = words[0];
@@ -282,7 +352,21 @@ static enum tb_status side_pieces(struct tb_plain_side *s, uint32_t length, tb_c
   return status ? status : store_pieces(&s->tail, length - sinks - s->encoded, fn, user, err);
 }
 
-enum tb_status tb_plain_pieces(struct tb_plain *p, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
+static enum tb_status plain_pieces(struct tb_policy *self, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
+  struct tb_plain *p = plain_of(self);
   enum tb_status status = side_pieces(&p->k, p->length, fn, user, err);
   return status ? status : side_pieces(&p->v, p->length, fn, user, err);
 }
+
+const struct tb_policy_ops tb_policy_plain = {.name = "plain",
+                                              .check = plain_check,
+                                              .need = plain_need,
+                                              .create = plain_create,
+                                              .append = plain_append,
+                                              .attend = plain_attend,
+                                              .truncate = plain_truncate,
+                                              .encoded = plain_encoded,
+                                              .state_words = plain_state_words,
+                                              .get_state = plain_get_state,
+                                              .set_state = plain_set_state,
+                                              .pieces = plain_pieces};

@@ -17,6 +17,7 @@ struct tb_plain_side {
 };
 
 struct tb_plain {
+  struct tb_policy base;
   const struct tb_kv_shape *shape;
   struct tb_plain_side k, v;
   uint32_t length; /* tokens held */
@@ -28,6 +29,10 @@ struct tb_plain_run {
   uint32_t row, n;
 };
 struct tb_plain_run tb_plain_locate(const struct tb_plain_side *side, uint32_t pos, uint32_t limit);
+
+/* n contiguous query rows (d_k) or output rows (d_v) of a KV head into and out of the basis of the layer's stores. */
+void tb_plain_turn_query(const struct tb_plain *p, uint32_t kv, uint32_t n, float *q, void *scratch);
+void tb_plain_turn_output(const struct tb_plain *p, uint32_t kv, uint32_t n, float *o, void *scratch);
 
 /* plain_decode.c: one query token. plain_prefill.c: several. */
 void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, const float *q, float *out);

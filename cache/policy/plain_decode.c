@@ -124,7 +124,6 @@ static void split_task(void *arg, size_t task, unsigned thread) {
 }
 
 static void merge_task(void *arg, size_t head, unsigned thread) {
-  (void)thread;
   const struct decode *j = arg;
   const uint32_t d = j->p->shape->d_v;
   float max = -INFINITY, sum = 0, *out = j->out + head * d;
@@ -141,6 +140,7 @@ static void merge_task(void *arg, size_t head, unsigned thread) {
   }
   for (uint32_t c = 0; c < d; c++)
     out[c] /= sum;
+  tb_plain_turn_output(j->p, (uint32_t)head / j->heads_per_kv, 1, out, j->w->scratch + thread * j->w->scratch_bytes);
 }
 
 void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, const float *q, float *out) {
@@ -148,6 +148,8 @@ void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, 
   const size_t n = (size_t)s->n_head * s->d_k;
   for (size_t i = 0; i < n; i++)
     w->query[i] = q[i] * s->scale;
+  for (uint32_t kv = 0; kv < s->n_kv; kv++)
+    tb_plain_turn_query(p, kv, s->n_head / s->n_kv, w->query + kv * (n / s->n_kv), w->scratch);
   if (s->d_k % 32 == 0) w->kernels->quant_q8(w->query_q, w->query_d, w->query_s, w->query, n);
   struct decode j = {.p = p, .w = w, .out = out, .pos = pos, .heads_per_kv = s->n_head / s->n_kv};
   if (s->sliding && pos + 1 > s->sliding) j.first = pos + 1 - s->sliding;

@@ -85,7 +85,8 @@ static void fold_row(const struct prefill *j, const struct tile_memory *m, size_
   m->sum[row] += j->w->kernels->attn_exp(w + lo, hi - lo, m->max[row]);
 }
 
-static void gather(const struct prefill *j, const struct tile_memory *m, uint32_t kv, uint32_t first, uint32_t tokens) {
+static void gather(const struct prefill *j, const struct tile_memory *m, uint32_t kv, uint32_t first, uint32_t tokens,
+                   void *scratch) {
   const struct tb_kv_shape *s = j->p->shape;
   for (uint32_t i = 0; i < tokens; i++)
     for (uint32_t g = 0; g < j->group; g++) {
@@ -96,19 +97,22 @@ static void gather(const struct prefill *j, const struct tile_memory *m, uint32_
       m->max[row] = -INFINITY;
       m->sum[row] = 0;
     }
+  tb_plain_turn_query(j->p, kv, tokens * j->group, m->q, scratch);
   memset(m->o, 0, (size_t)tokens * j->group * s->d_v * sizeof *m->o);
 }
 
-static void scatter(const struct prefill *j, const struct tile_memory *m, uint32_t kv, uint32_t first,
-                    uint32_t tokens) {
+static void scatter(const struct prefill *j, const struct tile_memory *m, uint32_t kv, uint32_t first, uint32_t tokens,
+                    void *scratch) {
   const struct tb_kv_shape *s = j->p->shape;
-  for (uint32_t i = 0; i < tokens; i++)
-    for (uint32_t g = 0; g < j->group; g++) {
-      const size_t row = (size_t)i * j->group + g;
-      float *out = j->out + ((size_t)(first + i) * s->n_head + kv * j->group + g) * s->d_v;
-      for (uint32_t c = 0; c < s->d_v; c++)
-        out[c] = m->o[row * s->d_v + c] / m->sum[row];
-    }
+  const size_t rows = (size_t)tokens * j->group;
+  for (size_t row = 0; row < rows; row++)
+    for (uint32_t c = 0; c < s->d_v; c++)
+      m->o[row * s->d_v + c] /= m->sum[row];
+  tb_plain_turn_output(j->p, kv, (uint32_t)rows, m->o, scratch);
+  for (size_t row = 0; row < rows; row++) {
+    float *out = j->out + ((first + row / j->group) * s->n_head + kv * j->group + row % j->group) * s->d_v;
+    memcpy(out, m->o + row * s->d_v, s->d_v * sizeof *out);
+  }
 }
 
 static void tile_task(void *arg, size_t task, unsigned thread) {
@@ -119,7 +123,7 @@ static void tile_task(void *arg, size_t task, unsigned thread) {
   const struct tile_memory m = carve_tile(s, scratch + TB_STORE_SCRATCH, &unused);
   const uint32_t kv = (uint32_t)(task % s->n_kv), first = (uint32_t)(task / s->n_kv) * j->tile;
   const uint32_t tokens = j->n - first < j->tile ? j->n - first : j->tile, rows = tokens * j->group;
-  gather(j, &m, kv, first, tokens);
+  gather(j, &m, kv, first, tokens, scratch);
   const uint32_t sinks = j->p->k.sinks > j->p->v.sinks ? j->p->k.sinks : j->p->v.sinks;
   const uint32_t from = s->sliding && j->pos + first + 1 > s->sliding ? j->pos + first + 1 - s->sliding : 0;
   const uint32_t end = j->pos + first + tokens;
@@ -133,7 +137,7 @@ static void tile_task(void *arg, size_t task, unsigned thread) {
     expand_block(&j->p->v, kv, b, m.v, scratch);
     j->w->kernels->tile_pv(m.o, s->d_v, m.s, TB_ATTN_BLOCK, rows, m.v, s->d_v, b.end - b.first, s->d_v);
   }
-  scatter(j, &m, kv, first, tokens);
+  scatter(j, &m, kv, first, tokens, scratch);
 }
 
 void tb_plain_prefill(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,

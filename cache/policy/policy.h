@@ -1,5 +1,6 @@
 /* Policies: what a layer keeps where, and what a query attends to. One object per layer; all of them live in the memory
- * that the cache carves. */
+ * that the cache carves. A policy is one file (or a few that share its name) that exports one tb_policy_ops; which one a
+ * layer has follows from its plan line (tb_policy_of). */
 #ifndef TB_CACHE_POLICY_POLICY_H
 #define TB_CACHE_POLICY_POLICY_H
 
@@ -19,9 +20,12 @@ struct tb_cache_work {
   int16_t *query_s;
 };
 
+/* What a policy is made for: layer `index` of n_layer. shape and plan point into arrays of all layers, for policies that
+ * span several. */
 struct tb_policy_layer {
   const struct tb_kv_shape *shape;
   const struct tb_plan_layer *plan;
+  uint32_t index, n_layer;
   uint32_t n_ctx, n_batch;
 };
 
@@ -31,23 +35,36 @@ struct tb_policy_need {
   size_t partials;      /* floats */
 };
 
-struct tb_plain;
+/* First member of every policy's object. */
+struct tb_policy {
+  const struct tb_policy_ops *ops;
+};
+
+struct tb_policy_ops {
+  const char *name;
+  enum tb_status (*check)(const struct tb_policy_layer *layer, struct tb_error *err);
+  struct tb_policy_need (*need)(const struct tb_policy_layer *layer);
+  /* With arena->base NULL it only counts the bytes and returns NULL; `stored` grows by those that hold keys and values.
+   * `before` is the object of the layer before, NULL for the first or when counting. */
+  struct tb_policy *(*create)(struct tb_arena *arena, const struct tb_policy_layer *layer, struct tb_policy *before,
+                              const struct tb_kernels *kernels, uint64_t *stored);
+  /* n tokens at positions pos … ; k and v may be overwritten. */
+  void (*append)(struct tb_policy *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, float *k, float *v);
+  void (*attend)(struct tb_policy *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out);
+  void (*truncate)(struct tb_policy *p, struct tb_cache_work *w, uint32_t n);
+  uint32_t (*encoded)(const struct tb_policy *p); /* tokens in their final type on both sides */
+  /* Saving: numbers that say how much is where, then the pieces of memory that hold it. set_state returns false when no
+   * layer of this shape can be in that state. */
+  uint32_t (*state_words)(const struct tb_policy *p);
+  void (*get_state)(const struct tb_policy *p, uint32_t *words);
+  bool (*set_state)(struct tb_policy *p, uint32_t length, const uint32_t *words);
+  enum tb_status (*pieces)(struct tb_policy *p, tb_cache_piece_fn fn, void *user, struct tb_error *err);
+};
 
 /* plain: sinks and the newest `window` tokens in f16 (only where a store encodes in granules), everything attended. */
-enum tb_status tb_plain_check(const struct tb_policy_layer *layer, struct tb_error *err);
-struct tb_policy_need tb_plain_need(const struct tb_policy_layer *layer);
-/* With arena->base NULL it only counts the bytes; `stored` grows by those that hold keys and values. */
-struct tb_plain *tb_plain_create(struct tb_arena *arena, const struct tb_policy_layer *layer,
-                                 const struct tb_kernels *kernels, uint64_t *stored);
-void tb_plain_append(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *k,
-                     const float *v);
-void tb_plain_attend(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out);
-enum { TB_PLAIN_STATE = 2 }; /* state words of a layer: encoded rows of keys and of values */
-void tb_plain_get_state(const struct tb_plain *p, uint32_t words[TB_PLAIN_STATE]);
-/* False when no layer of this shape can be in that state. */
-bool tb_plain_set_state(struct tb_plain *p, uint32_t length, const uint32_t words[TB_PLAIN_STATE]);
-enum tb_status tb_plain_pieces(struct tb_plain *p, tb_cache_piece_fn fn, void *user, struct tb_error *err);
-uint32_t tb_plain_encoded(const struct tb_plain *p); /* tokens in their final type on both sides */
-void tb_plain_truncate(struct tb_plain *p, struct tb_cache_work *w, uint32_t n);
+extern const struct tb_policy_ops tb_policy_plain;
+
+/* The policy that a plan line asks for. */
+const struct tb_policy_ops *tb_policy_of(const struct tb_plan_layer *plan);
 
 #endif

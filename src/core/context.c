@@ -63,11 +63,18 @@ enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t
   return TB_OK;
 }
 
-void tb_context_make_shapes(const struct tb_model *m, const struct tb_rope_table *rope, struct tb_kv_shape *shapes) {
+void tb_context_make_shapes(const struct tb_model *m, const struct tb_rope_table *rope,
+                            const struct tb_profile *profile, struct tb_kv_shape *shapes) {
   for (uint32_t i = 0; i < m->hp.n_layer; i++) {
     const struct tb_layer *l = &m->layers[i];
-    shapes[i] = (struct tb_kv_shape){
-        .n_head = l->n_head, .n_kv = l->n_kv, .d_k = l->d_k, .d_v = l->d_v, .scale = m->hp.attn_scale, .rope = rope};
+    shapes[i] = (struct tb_kv_shape){.layer = i,
+                                     .profile = profile,
+                                     .n_head = l->n_head,
+                                     .n_kv = l->n_kv,
+                                     .d_k = l->d_k,
+                                     .d_v = l->d_v,
+                                     .scale = m->hp.attn_scale,
+                                     .rope = rope};
   }
 }
 
@@ -185,7 +192,11 @@ static enum tb_status build(struct tb_context *c, const struct tb_context_option
   if (!c->plan || !c->shapes) return tb_fail(err, TB_E_NOMEM, "context: out of memory");
   enum tb_status status = tb_context_make_plan(o, layers, c->plan, err);
   if (status) return status;
-  tb_context_make_shapes(c->model, &c->rope, c->shapes);
+  if (o->kv_profile) {
+    status = tb_model_profile(&c->profile, o->kv_profile, tb_model_identity(c->model->gguf), alloc, err);
+    if (status) return status;
+  }
+  tb_context_make_shapes(c->model, &c->rope, c->profile, c->shapes);
   struct tb_cache_config config = cache_config(c, 256);
   if ((status = tb_cache_check(&config, err)) || (status = choose_context(c, o->n_ctx, err))) return status;
   if (c->n_batch > c->n_ctx) c->n_batch = c->n_ctx;
@@ -238,6 +249,7 @@ void tb_context_free(struct tb_context *c) {
   tb_free(alloc, c->block);
   tb_free(alloc, c->shapes);
   tb_free(alloc, c->plan);
+  tb_profile_free(c->profile);
   tb_free(alloc, c);
 }
 

@@ -12,6 +12,7 @@ struct tb_context {
   struct tb_cache *cache;
   struct tb_plan_layer *plan; /* per layer */
   struct tb_kv_shape *shapes; /* per layer */
+  struct tb_profile *profile; /* or NULL */
   struct tb_rope_table rope;
   unsigned char *block; /* buffers of the pass, logits, rope table */
   struct tb_pass pass;
@@ -41,8 +42,9 @@ enum tb_status tb_context_check_options(const struct tb_context_options *o, stru
 /* The plan that the options ask for: the plan text, or one line for all layers. */
 enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t n_layer, struct tb_plan_layer *plan,
                                     struct tb_error *err);
-/* The attention shapes of a model's layers, all with this rope table. */
-void tb_context_make_shapes(const struct tb_model *m, const struct tb_rope_table *rope, struct tb_kv_shape *shapes);
+/* The attention shapes of a model's layers, all with this rope table and profile (or NULL). */
+void tb_context_make_shapes(const struct tb_model *m, const struct tb_rope_table *rope,
+                            const struct tb_profile *profile, struct tb_kv_shape *shapes);
 
 /* What the context's cache was made from. */
 struct tb_cache_config tb_context_cache_config(const struct tb_context *c);

@@ -68,6 +68,12 @@ struct tb_model {
   const float *output_norm;
 };
 
+/* A number that tells models apart, for what is saved beside them: a checksum of the file's header. */
+uint64_t tb_model_identity(const struct tb_gguf *g);
+/* Opens a profile (cache/profile.h) that was made for the model of this identity. */
+enum tb_status tb_model_profile(struct tb_profile **out, const char *path, uint64_t model, const struct tb_allocator *a,
+                                struct tb_error *err);
+
 /* Everything below reports errors that name the tensor or the key. */
 
 /* Reads "<architecture>.<suffix>"; semantics of tb_gguf_get_*. */

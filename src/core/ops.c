@@ -111,6 +111,7 @@ void tb_op_rope(struct tb_pass *p, const struct tb_layer *l) {
 
 void tb_op_attention(struct tb_pass *p, uint32_t il) {
   const struct tb_layer *l = &p->model->layers[il];
+  if (p->observe) p->observe(p->observer, p, il);
   tb_cache_append(p->cache, il, p->k, p->v);
   p->act.k = (size_t)l->n_head * l->d_v;
   tb_cache_attend(p->cache, il, p->q, p->act.f);

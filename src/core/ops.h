@@ -15,6 +15,12 @@ struct tb_act_buffer {
   size_t k; /* values per token at present */
 };
 
+/* Sees what goes through a layer's attention, for calibration: the n tokens of a
+ * pass, their normalised inputs in act.f (n × n_embd), queries and keys with RoPE and values in q, k, v. Called before
+ * the cache takes them over. */
+struct tb_pass;
+typedef void (*tb_observe_fn)(void *user, const struct tb_pass *p, uint32_t il);
+
 struct tb_pass {
   const struct tb_model *model;
   struct tb_team *team;
@@ -29,6 +35,8 @@ struct tb_pass {
   unsigned char
       *scratch;         /* per thread, aligned: TB_GEMM_SCRATCH bytes, then 2 tiles of n_batch × TB_TILE_ROWS floats */
   size_t scratch_bytes; /* per thread */
+  tb_observe_fn observe; /* NULL: nobody looks */
+  void *observer;
 };
 
 /* Rows of a matrix that one task of a batch computes; a multiple of 32 (quantisation groups), see linear.c. */

@@ -60,7 +60,11 @@ static enum tb_status make(struct tb_plan *p, struct tb_error *err) {
   p->shapes = tb_calloc(&p->alloc, n_layer, sizeof *p->shapes);
   if (!p->answer.lines || !p->shapes) return tb_fail(err, TB_E_NOMEM, "plan: out of memory");
   p->rope = (struct tb_rope_table){.n_rot = p->subject.model.hp.rope.n_rot, .neox = p->subject.model.hp.rope.neox};
-  tb_context_make_shapes(&p->subject.model, &p->rope, p->shapes);
+  if (o->kv_profile) {
+    enum tb_status opened = tb_model_profile(&p->subject.profile, o->kv_profile, p->subject.identity, &p->alloc, err);
+    if (opened) return opened;
+  }
+  tb_context_make_shapes(&p->subject.model, &p->rope, p->subject.profile, p->shapes);
   read_limits(p);
   const struct tb_plan_ask ask = {
       .subject = &p->subject, .options = o, .prefer = p->options.prefer, .bounds = p->bounds, .n_bounds = p->n_bounds};
@@ -93,6 +97,7 @@ static enum tb_status finish(struct tb_plan **out, struct tb_plan *p, enum tb_st
   if (!status) status = make(p, err);
   /* What the options point to belongs to the caller. */
   p->options.context.kv_plan = p->options.context.type_k = p->options.context.type_v = NULL;
+  p->options.context.kv_profile = NULL;
   if (!status)
     *out = p;
   else

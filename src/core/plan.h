@@ -10,6 +10,8 @@
 struct tb_plan_subject {
   struct tb_model model; /* alloc, hp and layers only; layers owned */
   char name[96], arch[32];
+  uint64_t identity;          /* of the model; 0: a shape */
+  struct tb_profile *profile; /* owned; NULL: none */
   uint64_t file_bytes; /* mapped */
   uint64_t per_token;  /* weights read for one token */
   uint64_t heap;       /* allocated while the model is open: tokenizer, tables of keys and tensors */

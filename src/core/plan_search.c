@@ -194,7 +194,7 @@ static enum tb_status prepare(struct search *s) {
   if (status) return status;
   s->line = s->lines[0];
   s->rope = (struct tb_rope_table){.n_rot = m->hp.rope.n_rot, .neox = m->hp.rope.neox};
-  tb_context_make_shapes(m, &s->rope, s->shapes);
+  tb_context_make_shapes(m, &s->rope, s->ask->subject->profile, s->shapes);
   struct tb_cache_config c = {
       .n_layer = m->hp.n_layer, .shapes = s->shapes, .plan = s->lines, .n_ctx = STEP, .n_batch = 1, .n_threads = 1};
   if ((status = tb_cache_check(&c, s->err))) return status;

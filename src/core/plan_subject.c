@@ -100,6 +100,7 @@ enum tb_status tb_plan_subject_file(struct tb_plan_subject *s, const char *path,
     struct tb_str text = {0};
     tb_gguf_get_str(m->gguf, "tokenizer.chat_template", false, &text, NULL);
     s->file_bytes = tb_gguf_file_bytes(m->gguf);
+    s->identity = tb_model_identity(m->gguf);
     s->per_token = bytes_per_token(m->gguf);
     s->heap = c.live + text.len + sizeof *m;
     s->heap_peak = c.peak;
@@ -163,6 +164,8 @@ enum tb_status tb_plan_subject_shape(struct tb_plan_subject *s, const char *shap
 }
 
 void tb_plan_subject_free(struct tb_plan_subject *s) {
+  tb_profile_free(s->profile);
+  s->profile = NULL;
   tb_free(&s->model.alloc, s->model.layers);
   s->model.layers = NULL;
 }

@@ -1,30 +1,7 @@
 /* Saving and restoring a context: what goes into a session file, and to what it is bound. */
 #include <string.h>
-#include "base/checksum.h"
 #include "core/context.h"
 #include "io/session_file.h"
-
-/* The model as its header tells it: every key with its value, every tensor's name, format and shape. */
-static uint64_t model_identity(const struct tb_model *m) {
-  const struct tb_gguf *g = m->gguf;
-  struct tb_crc crc;
-  tb_crc64_start(&crc);
-  for (size_t i = 0; i < tb_gguf_kv_count(g); i++) {
-    const struct tb_gguf_kv *kv = tb_gguf_kv_at(g, i);
-    tb_crc_add(&crc, kv->key.ptr, kv->key.len);
-    tb_crc_add(&crc, kv->data, kv->bytes);
-  }
-  for (size_t i = 0; i < tb_gguf_tensor_count(g); i++) {
-    const struct tb_gguf_tensor *t = tb_gguf_tensor_at(g, i);
-    const uint32_t format = t->format;
-    tb_crc_add(&crc, t->name.ptr, t->name.len);
-    tb_crc_add(&crc, &format, sizeof format);
-    tb_crc_add(&crc, t->ne, sizeof t->ne);
-  }
-  const uint64_t bytes = tb_gguf_file_bytes(g);
-  tb_crc_add(&crc, &bytes, sizeof bytes);
-  return tb_crc_value(&crc);
-}
 
 static enum tb_status add_bytes(void *user, unsigned char *piece, size_t bytes, struct tb_error *err) {
   (void)piece, (void)err;
@@ -44,7 +21,7 @@ enum tb_status tb_session_save(struct tb_context *c, const char *path, const voi
                                struct tb_error *err) {
   const struct tb_allocator *alloc = &c->model->alloc;
   struct tb_cache_config config = tb_context_cache_config(c);
-  struct tb_session_header h = {.model = model_identity(c->model),
+  struct tb_session_header h = {.model = tb_model_identity(c->model->gguf),
                                 .plan = tb_cache_identity(&config),
                                 .n_tokens = tb_cache_length(c->cache),
                                 .n_state = tb_cache_state_words(c->cache),
@@ -78,7 +55,7 @@ struct loaded {
 static enum tb_status check_header(const struct tb_context *c, const struct tb_session_header *h,
                                    struct tb_error *err) {
   struct tb_cache_config config = tb_context_cache_config(c);
-  if (h->model != model_identity(c->model)) return tb_fail(err, TB_E_ARG, "the session belongs to another model");
+  if (h->model != tb_model_identity(c->model->gguf)) return tb_fail(err, TB_E_ARG, "the session belongs to another model");
   if (h->plan != tb_cache_identity(&config) || h->n_state != tb_cache_state_words(c->cache))
     return tb_fail(err, TB_E_ARG, "the session was made with other cache types (-ctk, -ctv)");
   if (h->n_tokens > c->n_ctx)

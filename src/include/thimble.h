@@ -118,6 +118,7 @@ struct tb_context_options {
   const char *type_k;  /* cache types, llama.cpp's names and ours; NULL: "f16" */
   const char *type_v;
   const char *kv_plan; /* text of a plan file (cache/plan/plan_file.h) that says it layer by layer; NULL: none. Excludes type_k, type_v */
+  const char *kv_profile; /* path of a profile that was measured on this model, for the types that use one; NULL: none */
   int32_t kv_window;   /* newest tokens kept in f16 beside a type that packs blocks; 0: 128, -1: none */
   int32_t kv_sinks;    /* first tokens likewise; 0: 5, -1: none */
 };
