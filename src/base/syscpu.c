@@ -65,18 +65,24 @@ static uint64_t granted_cpus(const char *root) {
   return least;
 }
 
-unsigned tb_performance_cores_at(const char *root, const unsigned *allowed, size_t n_allowed) {
+size_t tb_fast_cpus_at(const char *root, const unsigned *allowed, size_t n_allowed, unsigned *fast) {
   uint64_t speed[MAX_CORES], fastest = 0;
-  unsigned cores[MAX_CORES], n_cores = 0;
-  size_t n = n_allowed < MAX_CORES ? n_allowed : MAX_CORES;
+  size_t n = n_allowed < MAX_CORES ? n_allowed : MAX_CORES, n_fast = 0;
   unsigned percent = read_speeds(root, allowed, n, speed);
   for (size_t i = 0; i < n; i++) {
     if (speed[i] > UINT32_MAX) speed[i] = 0; /* no unit has such values */
     if (speed[i] > fastest) fastest = speed[i];
   }
+  for (size_t i = 0; i < n; i++)
+    if (speed[i] * 100 >= fastest * percent) fast[n_fast++] = allowed[i];
+  return n_fast;
+}
+
+unsigned tb_performance_cores_at(const char *root, const unsigned *allowed, size_t n_allowed) {
+  unsigned fast[MAX_CORES], cores[MAX_CORES], n_cores = 0;
+  size_t n = tb_fast_cpus_at(root, allowed, n_allowed < MAX_CORES ? n_allowed : MAX_CORES, fast);
   for (size_t i = 0; i < n; i++) {
-    if (speed[i] * 100 < fastest * percent) continue;
-    unsigned core = core_of(root, allowed[i]);
+    unsigned core = core_of(root, fast[i]);
     bool seen = false;
     for (unsigned j = 0; j < n_cores && !seen; j++) seen = cores[j] == core;
     if (!seen) cores[n_cores++] = core;

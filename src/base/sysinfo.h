@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "thimble.h"
 
 /* CPUs this process may run on (affinity mask), at least 1. */
 unsigned tb_cpu_count(void);
@@ -46,7 +47,12 @@ size_t tb_memory_limits_at(const char *root, uint64_t limit_as, uint64_t limit_d
                            struct tb_memory_limit limits[TB_MEMORY_LIMITS]);
 uint64_t tb_memory_available_at(const char *root, uint64_t limit_as, uint64_t limit_data, const char **source);
 void tb_cpu_name_at(const char *root, char *buf, size_t cap);
-/* `allowed` has n_allowed CPU numbers, ascending. */
+/* `allowed` has n_allowed CPU numbers, ascending; at most the first 1024 are looked at. */
 unsigned tb_performance_cores_at(const char *root, const unsigned *allowed, size_t n_allowed);
+/* Those of them that are of the fast kind, with all their hardware threads, into `fast` (room for n_allowed); how many. */
+size_t tb_fast_cpus_at(const char *root, const unsigned *allowed, size_t n_allowed, unsigned *fast);
+bool tb_temperature_at(const char *root, float limit, struct tb_temperature *out);
+/* Bits of a CPU mask in hexadecimal ("f0", "0xF0") as numbers, ascending, at most cap; 0 for anything else. */
+size_t tb_cpu_mask_parse(const char *mask, unsigned *cpus, size_t cap);
 
 #endif

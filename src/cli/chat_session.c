@@ -178,6 +178,7 @@ static enum tb_status generate(struct answer *a, struct tb_error *err) {
     show(a, piece, n);
     s->answered++;
     if (ferror(stdout)) break;
+    cli_cool_down();
     status = tb_eval(s->ctx, &token, 1, NULL, NULL, err);
   }
   cli_stream_end(&a->stream);

@@ -11,6 +11,7 @@ struct chat_args {
   struct tb_sampler_options sampler;
   struct cli_list stops;
   struct cli_memory memory;
+  struct cli_cpus cpus;
   bool help;
 };
 

@@ -72,6 +72,21 @@ void cli_print_refusal(FILE *f, const char *verb, const struct tb_plan *plan);
 /* --stats: predicted and real memory, to stderr. */
 void cli_print_memory(const struct tb_plan *plan);
 
+/* Options about CPUs that verbs share. */
+struct cli_cpus {
+  const char *mask; /* NULL: the fast cores */
+  bool cool;
+  float cool_at; /* degrees Celsius; 0: the device's own limit */
+};
+#define CLI_CPU_OPTIONS(c)                                                                                              \
+  {"-C", "--cpu-mask", CLI_STRING, &(c).mask, 0, 0, "MASK", "CPUs to use, hexadecimal: f0 is 4 to 7 (the fast cores)"}, \
+  {NULL, "--cool", CLI_FLAG, &(c).cool, 0, 0, NULL, "pause while the device is near its critical temperature"},        \
+  {NULL, "--cool-at", CLI_FLOAT, &(c).cool_at, 20, 150, "C", "pause while it is warmer than C degrees Celsius"}
+/* Before any thread is started. threads_given: -t said how many. Reports errors itself. */
+bool cli_use_cpus(const char *verb, const struct cli_cpus *c, bool threads_given);
+/* Between tokens and batches: waits while the device is too warm, until it is cooler or the user interrupts. */
+void cli_cool_down(void);
+
 /* Progress of the prompt on stderr when that is a terminal; user: a zeroed struct. */
 struct cli_progress {
   double started, shown;

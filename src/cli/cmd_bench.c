@@ -18,6 +18,7 @@ struct bench_args {
   uint32_t n_batch, repeats;
   struct values prompt, generate, depth, threads;
   bool real_fill, help;
+  struct cli_cpus cpus;
 };
 
 /* One line of results. */
@@ -122,6 +123,7 @@ static bool run_test(const struct bench_args *a, struct tb_model *model, struct 
   }
   for (uint32_t i = 0; !s && i <= a->repeats && !cli_interrupted(); i++) { /* the first one warms up */
     s = tb_truncate(ctx, r->depth, &err);
+    cli_cool_down();
     double start = now();
     if (!s) s = one_run(ctx, r, r->model.n_vocab, tokens, &err);
     double rate = (r->n_prompt + r->n_generate) / (now() - start);
@@ -217,6 +219,7 @@ int cmd_bench(int argc, char **argv) {
       {"-n", "--n-gen", CLI_STRING, &generate, 0, 0, "LIST", "generated tokens (128; 0: none)"},
       {"-d", "--n-depth", CLI_STRING, &depth, 0, 0, "LIST", "tokens in the cache before the test (0)"},
       {"-t", "--threads", CLI_STRING, &threads, 0, 0, "LIST", "threads (0: the performance cores)"},
+      CLI_CPU_OPTIONS(a.cpus),
       {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
       {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
       {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values (f16)"},
@@ -242,6 +245,7 @@ int cmd_bench(int argc, char **argv) {
   if (!parse_values("-p", prompt, 1u << 24, &a.prompt) || !parse_values("-n", generate, 1u << 24, &a.generate) ||
       !parse_values("-d", depth, 1u << 28, &a.depth) || !parse_values("-t", threads, TB_MAX_THREADS, &a.threads))
     return CLI_USAGE;
+  if (!cli_use_cpus("bench", &a.cpus, a.threads.v[0] > 0)) return CLI_USAGE;
   cli_catch_signals();
   struct tb_model *model = cli_open_model("bench", a.model);
   if (!model) return CLI_FAILED;

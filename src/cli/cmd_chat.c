@@ -118,6 +118,7 @@ int cmd_chat(int argc, char **argv) {
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 0, 1u << 30, "N", "context in tokens (0: the model's, as memory allows)"},
       {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
       {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
+      CLI_CPU_OPTIONS(a.cpus),
       {"-s", "--seed", CLI_U64, &a.sampler.seed, 0, 0, "N", "seed of the sampler (default: from the clock)"},
       {NULL, "--temp", CLI_FLOAT, &a.sampler.temperature, 0, 1000, "T", "temperature, 0: always the likeliest (0.8)"},
       {NULL, "--top-k", CLI_U32, &a.sampler.top_k, 0, INT32_MAX, "N", "keep the N likeliest, 0: all (40)"},
@@ -154,6 +155,7 @@ int cmd_chat(int argc, char **argv) {
     fputs(commands, stdout);
     return CLI_OK;
   }
+  if (!cli_use_cpus("chat", &a.cpus, a.threads > 0)) return CLI_USAGE;
   cli_catch_signals();
   struct chat_session s = {0};
   int code = chat_open(&s, &a) ? converse(&s, &a) : s.code ? s.code : CLI_FAILED;

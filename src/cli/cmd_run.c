@@ -18,6 +18,7 @@ struct run_args {
   struct cli_list stops;
   const char *type_k, *type_v, *plan;
   struct cli_memory memory;
+  struct cli_cpus cpus;
 };
 
 static double now(void) {
@@ -195,6 +196,7 @@ static int generate(const struct run_args *a, const struct tb_model *model, stru
       code = CLI_FAILED;
       break;
     }
+    cli_cool_down();
     enum tb_status status = tb_eval(ctx, &token, 1, NULL, NULL, &err);
     if (status == TB_E_CONTEXT) {
       struct tb_context_info info;
@@ -297,6 +299,7 @@ int cmd_run(int argc, char **argv) {
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 0, 1u << 30, "N", "context in tokens (0: the model's, as memory allows)"},
       {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
       {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
+      CLI_CPU_OPTIONS(a.cpus),
       {"-s", "--seed", CLI_STRING, &a.seed, 0, 0, "N", "seed of the sampler (default: from the clock)"},
       {NULL, "--temp", CLI_FLOAT, &a.sampler.temperature, 0, 1000, "T", "temperature, 0: always the likeliest (0.8)"},
       {NULL, "--top-k", CLI_U32, &a.sampler.top_k, 0, INT32_MAX, "N", "keep the N likeliest, 0: all (40)"},
@@ -348,6 +351,7 @@ int cmd_run(int argc, char **argv) {
       return CLI_USAGE;
     }
   }
+  if (!cli_use_cpus("run", &a.cpus, a.threads > 0)) return CLI_USAGE;
   cli_catch_signals();
   return plan_and_run(&a);
 }

@@ -66,9 +66,16 @@ struct tb_model *cli_open_model(const char *verb, const char *path) {
   struct tb_model_options options = {.isa = cli_isa()};
   struct tb_model *model;
   struct tb_error err;
-  if (tb_model_open(&model, path, &options, &err) == TB_OK) return model;
-  cli_report(verb, &err);
-  return NULL;
+  if (tb_model_open(&model, path, &options, &err) != TB_OK) {
+    cli_report(verb, &err);
+    return NULL;
+  }
+  struct tb_model_info info;
+  tb_model_get_info(model, &info);
+  if (info.shared_storage)
+    fprintf(stderr, "thimble %s: %s is on Android's shared storage, which is slow to map: copy it into the home folder\n",
+            verb, path);
+  return model;
 }
 
 /* -------------------------------------------------------------------------------------------------------- input */
@@ -200,6 +207,7 @@ static double now(void) {
 
 bool cli_progress_show(void *user, size_t done, size_t total) {
   struct cli_progress *p = user;
+  cli_cool_down();
   double t = now();
   if (p->started == 0) p->started = t;
   if (isatty(STDERR_FILENO) && total > 64 && (t - p->shown > 0.2 || done == total)) {

@@ -1,6 +1,7 @@
 #include "core/model.h"
 
 #include <string.h>
+#include "io/mapfile.h"
 #include "models/arch.h"
 #include "simd/isa.h"
 
@@ -55,6 +56,7 @@ enum tb_status tb_model_open(struct tb_model **out, const char *path, const stru
     tb_fail_prefix(err, status, path);
     goto fail;
   }
+  m->shared_storage = tb_mapfile_on_shared_storage(path);
   *out = m;
   return TB_OK;
 fail:
@@ -109,6 +111,7 @@ void tb_model_get_info(const struct tb_model *m, struct tb_model_info *info) {
       .n_params = count_params(m->gguf),
       .file_bytes = tb_gguf_file_bytes(m->gguf),
       .bytes_per_token = bytes_per_token(m),
+      .shared_storage = m->shared_storage,
   };
 }
 

@@ -66,6 +66,7 @@ struct tb_model {
   struct tb_layer *layers; /* hp.n_layer; owned */
   struct tb_weight embedding, output;
   const float *output_norm;
+  bool shared_storage; /* tb_mapfile_on_shared_storage */
 };
 
 /* A number that tells models apart, for what is saved beside them: a checksum of the file's header. */

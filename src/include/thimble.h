@@ -79,6 +79,7 @@ struct tb_model_info {
   uint64_t n_params;        /* elements of all tensors */
   uint64_t file_bytes;      /* of all parts */
   uint64_t bytes_per_token; /* of weights read to compute one token */
+  bool shared_storage;      /* the file lies on Android's storage for all apps, which is slow to map: better a copy */
 };
 void tb_model_get_info(const struct tb_model *model, struct tb_model_info *info);
 
@@ -183,6 +184,24 @@ enum tb_status tb_fill_synthetic(struct tb_context *context, uint32_t n, uint64_
 /* Best read bandwidth in bytes per second that `threads` threads (0: the performance cores) reach on a buffer of `bytes`
  * bytes: take more than the caches hold. Takes a fraction of a second. */
 enum tb_status tb_read_bandwidth(uint32_t threads, uint64_t bytes, double *bytes_per_second, struct tb_error *err);
+
+/* --------------------------------------------------------------------------------------------------------- machine */
+
+/* Keeps the calling thread, and every thread it starts later (so the contexts it makes afterwards), on the CPUs of a
+ * hexadecimal mask, bit 0 for CPU 0: "f0" is CPUs 4 to 7. NULL: on the fast cores where the system has slow ones too
+ * (phones, hybrid laptops); where all are alike nothing changes. TB_E_ARG when the mask is none, or has a CPU that this
+ * process may not use. */
+enum tb_status tb_use_cpus(const char *mask, struct tb_error *err);
+
+/* A thermal zone of the device. */
+struct tb_temperature {
+  float celsius, limit;
+  char zone[32]; /* the system's name for it */
+};
+/* The zone that is nearest to its limit or farthest above it. `limit` 0: the zone's own, which is its "hot" trip point or
+ * 10 degrees below "critical", whichever is lower; otherwise that many degrees Celsius for every zone. False when the
+ * system shows no zone, or none with a limit. */
+bool tb_temperature_read(float limit, struct tb_temperature *out);
 
 /* -------------------------------------------------------------------------------------------------------- sampling */
 

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -75,4 +77,17 @@ void tb_mapfile_advise(const struct tb_mapfile *m, size_t offset, size_t length,
   }
 #endif
   (void)posix_madvise(at, length + slack, posix[advice]);
+}
+
+bool tb_mapfile_shared_path(const char *path) {
+  /* Where Android mounts it (source.android.com, "Traditional storage"); /data/media is the same files without FUSE. */
+  static const char *const mounts[] = {"/storage/", "/sdcard/", "/mnt/sdcard/", "/mnt/user/", "/mnt/runtime/"};
+  for (size_t i = 0; i < sizeof mounts / sizeof mounts[0]; i++)
+    if (strncmp(path, mounts[i], strlen(mounts[i])) == 0) return true;
+  return false;
+}
+
+bool tb_mapfile_on_shared_storage(const char *path) {
+  char resolved[PATH_MAX];
+  return realpath(path, resolved) && tb_mapfile_shared_path(resolved);
 }

@@ -3,6 +3,7 @@
 #ifndef TB_IO_MAPFILE_H
 #define TB_IO_MAPFILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/status.h"
@@ -36,5 +37,10 @@ enum tb_advice {
 
 /* A hint on bytes offset … offset + length - 1; ranges outside the file are clipped, refusals ignored. */
 void tb_mapfile_advise(const struct tb_mapfile *m, size_t offset, size_t length, enum tb_advice advice);
+
+/* True for a path on Android's storage for all apps (/sdcard, memory cards). It is a FUSE file system that checks the
+ * permission for every read, also of mapped pages. Links are followed; tb_mapfile_shared_path takes a resolved path. */
+bool tb_mapfile_on_shared_storage(const char *path);
+bool tb_mapfile_shared_path(const char *path);
 
 #endif

@@ -266,6 +266,90 @@ static void this_machine_has_cpus(void **state) {
   assert_in_range(tb_performance_cores(), 1, tb_cpu_count());
 }
 
+static void masks_are_hexadecimal(void **state) {
+  (void)state;
+  unsigned cpus[8];
+  assert_int_equal(tb_cpu_mask_parse("f0", cpus, 8), 4);
+  for (unsigned i = 0; i < 4; i++) assert_int_equal(cpus[i], 4 + i);
+  assert_int_equal(tb_cpu_mask_parse("0x100000000000000000001", cpus, 8), 2); /* more CPUs than a word has bits */
+  assert_int_equal(cpus[0], 0);
+  assert_int_equal(cpus[1], 80);
+  const char *const none_of_these[] = {"", "0x", "0", "g", "1,2", "-1", " 1", "1 ", "fff"};
+  for (size_t i = 0; i < sizeof none_of_these / sizeof *none_of_these; i++)
+    assert_int_equal(tb_cpu_mask_parse(none_of_these[i], cpus, 8), 0);
+}
+
+static void fast_cpus_keep_their_hardware_threads(void **state) {
+  (void)state;
+  unsigned allowed[8] = {0, 1, 2, 3, 4, 5, 6, 7}, fast[8];
+  assert_int_equal(tb_fast_cpus_at(root, allowed, 8, fast), 8); /* nothing known: all alike */
+  for (unsigned i = 0; i < 8; i++) {
+    put_cpu(i, "cpu_capacity", i < 4 ? "414\n" : "1024\n");
+    put_cpu(i, "topology/thread_siblings_list", i < 4 ? "0-3\n" : "4-7\n");
+  }
+  assert_int_equal(tb_fast_cpus_at(root, allowed, 8, fast), 4);
+  for (unsigned i = 0; i < 4; i++) assert_int_equal(fast[i], 4 + i);
+  assert_int_equal(cores_of(8), 1);
+}
+
+/* --------------------------------------------------------------------------------------------------- temperature */
+
+static void put_zone(unsigned zone, const char *file, const char *text) {
+  char path[128];
+  snprintf(path, sizeof path, "/sys/class/thermal/thermal_zone%u/%s", zone, file);
+  put(path, text);
+}
+
+static void the_zone_nearest_to_its_limit_counts(void **state) {
+  (void)state;
+  struct tb_temperature t;
+  assert_false(tb_temperature_at(root, 0, &t));
+  put_zone(0, "type", "battery\n"); /* no trip points, a tenth of a degree as its unit */
+  put_zone(0, "temp", "310\n");
+  assert_false(tb_temperature_at(root, 0, &t));
+  assert_false(tb_temperature_at(root, 60, &t));
+  put_zone(1, "type", "cpu-thermal\n");
+  put_zone(1, "temp", "62500\n");
+  assert_false(tb_temperature_at(root, 0, &t)); /* no limit of its own */
+  assert_true(tb_temperature_at(root, 60, &t));
+  assert_string_equal(t.zone, "cpu-thermal");
+  assert_true(t.celsius == 62.5f && t.limit == 60);
+  put_zone(1, "trip_point_0_type", "active\n");
+  put_zone(1, "trip_point_0_temp", "50000\n");
+  put_zone(1, "trip_point_1_type", "critical\n");
+  put_zone(1, "trip_point_1_temp", "110000\n");
+  assert_true(tb_temperature_at(root, 0, &t));
+  assert_true(t.celsius == 62.5f && t.limit == 100);
+  put_zone(2, "type", "skin\n");
+  put_zone(2, "temp", "41000\n");
+  put_zone(2, "trip_point_0_type", "hot\n");
+  put_zone(2, "trip_point_0_temp", "55000\n");
+  assert_true(tb_temperature_at(root, 0, &t));
+  assert_string_equal(t.zone, "skin"); /* 14 degrees left, the other has 37.5 */
+  assert_true(t.limit == 55);
+  put_zone(1, "temp", "104000\n");
+  assert_true(tb_temperature_at(root, 0, &t));
+  assert_string_equal(t.zone, "cpu-thermal");
+  assert_true(t.celsius > t.limit);
+}
+
+static void odd_thermal_zones_are_passed_over(void **state) {
+  (void)state;
+  struct tb_temperature t;
+  const char *const odd[] = {"", "-5000\n", "hot\n", "99999999999999999999\n", "0\n"};
+  put_zone(0, "type", "a name that is much longer than thirty-one characters\n");
+  for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+    put_zone(0, "temp", odd[i]);
+    assert_false(tb_temperature_at(root, 60, &t));
+  }
+  put_zone(0, "temp", "50000");
+  put_zone(0, "trip_point_0_type", "critical");
+  put_zone(0, "trip_point_0_temp", "0");
+  assert_false(tb_temperature_at(root, 0, &t));
+  assert_true(tb_temperature_at(root, 60, &t));
+  assert_int_equal(strlen(t.zone), 31);
+}
+
 /* ------------------------------------------------------------------------------------------------------- names */
 
 static void assert_name(const char *expected) {
@@ -335,6 +419,10 @@ int main(void) {
       CASE(clocks_tell_kinds_where_capacity_does_not),
       CASE(quota_limits_threads),
       CASE(this_machine_has_cpus),
+      CASE(masks_are_hexadecimal),
+      CASE(fast_cpus_keep_their_hardware_threads),
+      CASE(the_zone_nearest_to_its_limit_counts),
+      CASE(odd_thermal_zones_are_passed_over),
       CASE(names),
       CASE(odd_names),
   };

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -121,6 +122,27 @@ static void loops_follow_each_other(void **state) {
   }
 }
 
+static double cpu_seconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Between two turns of a conversation nothing is spent. Processor time, so that a busy machine does not matter; the
+ * first half second is for run times that spin on after a loop (LLVM's for 0.2 s). */
+static void waiting_threads_sleep(void **state) {
+  (void)state;
+  struct tb_team *team = team_of(4);
+  struct chain c = {{0}};
+  tb_parallel_for(team, 64, step, &c);
+  nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+  const double before = cpu_seconds();
+  nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+  assert_true(cpu_seconds() - before < 0.05);
+  tb_parallel_for(team, 64, step, &c); /* and they wake up again */
+  tb_team_free(team);
+}
+
 static void impossible_sizes_are_refused(void **state) {
   (void)state;
   struct tb_team *team = NULL;
@@ -174,6 +196,7 @@ int main(void) {
       cmocka_unit_test(loops_really_run_in_parallel),
       cmocka_unit_test(every_task_runs_once_on_a_thread_of_its_own),
       cmocka_unit_test(loops_follow_each_other),
+      cmocka_unit_test(waiting_threads_sleep),
       cmocka_unit_test(impossible_sizes_are_refused),
       cmocka_unit_test(failing_allocations_leave_nothing_behind),
   };

@@ -154,6 +154,49 @@ class Mistakes(Program):
         self.assertEqual(done.returncode, 1, done.stderr)
 
 
+class Cpus(Program):
+    def test_masks(self):
+        cpu = max(os.sched_getaffinity(0))
+        for mask in (f"{1 << cpu:x}", f"0x{1 << cpu:X}"):
+            done = self.start("run", "-p", "a", "-n", "1", "--cpu-mask", mask)
+            self.assertIn(b", 1 threads,", done.stderr)
+        for mask in ("0", "", "5-6", f"{1 << 4000:x}"):
+            self.refused("run", "-p", "a", "--cpu-mask", mask, word="mask")
+
+    @unittest.skipUnless(os.path.isdir("/sys/class/thermal") and os.geteuid() == 0 and
+                         subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0,
+                         "needs root and a mount namespace to show other temperatures")
+    def test_cooling(self):
+        with tempfile.TemporaryDirectory() as folder:
+            zone = os.path.join(folder, "thermal_zone0")
+            os.mkdir(zone)
+
+            def put(**files):
+                for name, text in files.items():
+                    with open(os.path.join(zone, name), "w", encoding="ascii") as f:
+                        f.write(text + "\n")
+
+            def command(*arguments):
+                return ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /sys/class/thermal && exec "$@"', folder, *COMMAND,
+                        "run", "-n", "2", "-p", "a", *arguments]
+
+            put(type="cpu-thermal", temp="91000")
+            done = subprocess.run(command("--cool"), capture_output=True, timeout=600, check=False)
+            self.assertEqual((done.returncode, done.stderr.count(b"\n")), (2, 1), done.stderr)
+            put(trip_point_0_type="critical", trip_point_0_temp="100000")
+            for arguments in (["--cool"], ["--cool-at", "60"]):
+                put(temp="91000")
+                with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as program:
+                    text = b""
+                    while b"[pausing: cpu-thermal" not in text:
+                        line = program.stderr.readline()
+                        self.assertTrue(line, text)
+                        text += line
+                    put(temp="50000")
+                    self.assertIn(b"[going on]", program.stderr.read())
+                self.assertEqual(program.returncode, 0)
+
+
 class Context(Program):
     def test_full_context_is_explained(self):
         done = self.start("run", "-q", "--raw", "--temp", "0", "-c", "32", "-n", "100", "--ignore-eos", "-p", "Once upon a time")

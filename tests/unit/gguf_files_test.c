@@ -419,12 +419,23 @@ static void test_outfile_full(void **state) {
   assert_int_equal(tmpdir_count(&dir), 1);
 }
 
+/* A path that leads there through a link is a matter of realpath; here only what the resolved path says. */
+static void test_shared_storage(void **state) {
+  (void)state;
+  const char *const shared[] = {"/storage/emulated/0/Download/m.gguf", "/sdcard/m.gguf", "/storage/1A2B-3C4D/m.gguf"};
+  const char *const own[] = {"/data/data/com.termux/files/home/m.gguf", "/data/local/tmp/m.gguf", "storage/m.gguf",
+                             "/storages/m.gguf", "/data/media/0/m.gguf", ""};
+  for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) assert_true(tb_mapfile_shared_path(shared[i]));
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) assert_false(tb_mapfile_shared_path(own[i]));
+  assert_false(tb_mapfile_on_shared_storage("/storage/no such file"));
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
       TEST(test_round_trip),     TEST(test_writer_misuse), TEST(test_writer_out_of_memory), TEST(test_split),
       TEST(test_split_defects),  TEST(test_split_extent),  TEST(test_open_errors),          TEST(test_changed_file),
-      TEST(test_outfile),        TEST(test_outfile_errors), TEST(test_outfile_full),
+      TEST(test_outfile),        TEST(test_outfile_errors), TEST(test_outfile_full),         TEST(test_shared_storage),
   };
   return cmocka_run_group_tests_name("gguf files", tests, NULL, NULL);
 }
