@@ -10,7 +10,7 @@
 enum {
   MAX_ZONES = 128, /* phones have up to about ninety */
   MAX_TRIPS = 16,
-  MARGIN = 10000, /* below critical: a pause must come before the switch-off, and silicon at full load warms by ~5 K/s */
+  MARGIN = 10000,  /* below critical: a pause must come well before the switch-off */
   /* Zones of batteries and chargers may use other units, sensors that are off report nonsense. */
   LEAST = 1000,
   MOST = 200000,

@@ -80,8 +80,9 @@ void tb_mapfile_advise(const struct tb_mapfile *m, size_t offset, size_t length,
 }
 
 bool tb_mapfile_shared_path(const char *path) {
-  /* Where Android mounts it (source.android.com, "Traditional storage"); /data/media is the same files without FUSE. */
-  static const char *const mounts[] = {"/storage/", "/sdcard/", "/mnt/sdcard/", "/mnt/user/", "/mnt/runtime/"};
+  /* Where Android shows it to programs (source.android.com, "Traditional storage"); /data/media has the same files
+   * without FUSE. */
+  static const char *const mounts[] = {"/storage/", "/sdcard/"};
   for (size_t i = 0; i < sizeof mounts / sizeof mounts[0]; i++)
     if (strncmp(path, mounts[i], strlen(mounts[i])) == 0) return true;
   return false;
