@@ -71,7 +71,7 @@ struct tb_kv_query {
  * score and accum of a store with a granule are called for one whole granule at a time (t0 a multiple of it, n equal to
  * it); row-wise stores get any range of at most TB_ATTN_BLOCK rows. expand takes any range. */
 enum {
-  TB_STORE_SCRATCH = 64 * 1024,
+  TB_STORE_SCRATCH = 96 * 1024, /* the codes of a block of 160 tokens, 256 channels, two digits */
   TB_ATTN_BLOCK = 160, /* tokens attended at a time; every granule is 1 or this */
 };
 

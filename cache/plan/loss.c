@@ -22,7 +22,7 @@ static const struct {
   const char *type;
   double error;
 } rows[] = {
-    {"f32", 0}, {"f16", 4.3e-8}, {"q8_0", 2.9e-5}, {"q4_0", 7.4e-3}, {"skvqx2", 0.119}, {"skvqx1.5", 0.190},
+    {"f32", 0}, {"f16", 4.3e-8}, {"q8_0", 2.9e-5}, {"q4_0", 7.4e-3}, {"skvqx4", 0.0125}, {"skvqx2", 0.119}, {"skvqx1.5", 0.190},
 };
 
 bool tb_loss_error(const char *type, double *error) {

@@ -1,0 +1,147 @@
+/* Keys of the skvqx stores. A block:
+ *
+ *   codes   tb_keys2_bytes(d) per digit; with 16 levels first the high pairs of bits, then the low ones
+ *   step    fp16 × d
+ *   mid     fp16 × d    x̂ = mid + step·(u - (levels-1)/2)
+ *
+ * With 16 levels u = 4·hi + lo: the same query codes meet hi with four times the factor and then lo. */
+#include <math.h>
+#include <string.h>
+#include "cache/store/skvqx.h"
+#include "simd/half.h"
+
+size_t tb_skvqx_keys_bytes(const struct tb_skvqx *x, uint32_t d) {
+  return x->digits * tb_keys2_bytes(d) + 2 * sizeof(uint16_t) * d;
+}
+
+static const uint16_t *steps_of(const struct tb_skvqx *x, const unsigned char *block, uint32_t d) {
+  return (const uint16_t *)(const void *)(block + x->digits * tb_keys2_bytes(d));
+}
+
+static float within_f16(float x) {
+  return fminf(fmaxf(x, -65504.0f), 65504.0f);
+}
+
+/* Squared error of one channel (n values, stride apart) under a step. */
+static float channel_error(const float *x, size_t stride, float mid, float step, float centre) {
+  const float inverse = step > 0 ? 1 / step : 0;
+  float sum = 0;
+  for (size_t t = 0; t < TB_KV_BLOCK; t++) {
+    float at = x[t * stride] - mid, u = fminf(fmaxf(rintf(at * inverse + centre), 0.0f), 2 * centre);
+    float e = at - step * (u - centre);
+    sum += e * e;
+  }
+  return sum;
+}
+
+/* The step with the least squared error among ten between a half and all of the range. */
+static float search_step(const float *x, size_t stride, float mid, float half, float centre) {
+  float best = half / centre, least = INFINITY;
+  for (int i = 10; i <= 20; i++) {
+    const float step = half * (float)i / (20 * centre), e = channel_error(x, stride, mid, step, centre);
+    if (e < least) {
+      least = e;
+      best = step;
+    }
+  }
+  return best;
+}
+
+void tb_skvqx_keys_encode(const struct tb_store *st, unsigned char *block, const float *x, size_t ldx, void *scratch) {
+  const struct tb_skvqx kind = tb_skvqx_of(st);
+  const uint32_t d = st->config.d;
+  const float centre = (float)(kind.levels - 1) / 2;
+  uint8_t *high = scratch, *low = high + (size_t)TB_KV_BLOCK * d;
+  uint16_t *step = (uint16_t *)(void *)(block + kind.digits * tb_keys2_bytes(d)), *mid = step + d;
+  for (uint32_t c = 0; c < d; c++) {
+    float lo = INFINITY, hi = -INFINITY;
+    for (size_t t = 0; t < TB_KV_BLOCK; t++) {
+      lo = fminf(lo, x[t * ldx + c]);
+      hi = fmaxf(hi, x[t * ldx + c]);
+    }
+    lo = within_f16(lo);
+    hi = within_f16(hi);
+    mid[c] = tb_f32_to_f16(lo + (hi - lo) / 2);
+    const float m = tb_f16_to_f32(mid[c]), half = fmaxf(hi - m, m - lo);
+    float s = kind.clip > 0 ? kind.clip * half / centre : search_step(x + c, ldx, m, half, centre);
+    step[c] = tb_f32_to_f16(within_f16(s));
+    s = tb_f16_to_f32(step[c]); /* codes are made with what will decode them */
+    const float inverse = s > 0 ? 1 / s : 0;
+    for (size_t t = 0; t < TB_KV_BLOCK; t++) {
+      float u = fminf(fmaxf(rintf((x[t * ldx + c] - m) * inverse + centre), 0.0f), 2 * centre);
+      const unsigned code = (unsigned)u;
+      high[t * d + c] = (uint8_t)(kind.digits == 2 ? code >> 2 : code);
+      if (kind.digits == 2) low[t * d + c] = (uint8_t)(code & 3);
+    }
+  }
+  st->kernels->kvpack_keys2(block, high, d);
+  if (kind.digits == 2) st->kernels->kvpack_keys2(block + tb_keys2_bytes(d), low, d);
+}
+
+/* From the factors of u - 3/2 (one digit) to those of 4·(hi - 3/2) and lo - 3/2, whose sum is u - 15/2. fold's
+ * b = Σ q·mid - 3/2·a·Σ code; without the midpoints it is b_low. */
+static void split_digits(const int8_t *codes, uint32_t d, uint32_t n, float *a, float *b, float *a_low, float *b_low) {
+  for (uint32_t g = 0; g < n; g++) {
+    int sum = 0;
+    for (uint32_t c = 0; c < d; c++)
+      sum += codes[g * d + c];
+    a_low[g] = a[g];
+    b_low[g] = -1.5f * a[g] * (float)sum;
+    a[g] *= 4;
+    b[g] += 3 * b_low[g];
+  }
+}
+
+void tb_skvqx_keys_score(const struct tb_store *st, const unsigned char *block, const struct tb_kv_query *q, float *s,
+                         size_t lds, void *scratch) {
+  const struct tb_skvqx kind = tb_skvqx_of(st);
+  const uint32_t d = st->config.d;
+  const uint16_t *step = steps_of(&kind, block, d);
+  int8_t *codes = scratch;
+  float a[TB_SKVQX_QUERIES], b[TB_SKVQX_QUERIES], a_low[TB_SKVQX_QUERIES], b_low[TB_SKVQX_QUERIES];
+  for (uint32_t g = 0; g < q->n_q; g += TB_SKVQX_QUERIES, s += TB_SKVQX_QUERIES * lds) {
+    const uint32_t n = q->n_q - g < TB_SKVQX_QUERIES ? q->n_q - g : TB_SKVQX_QUERIES;
+    st->kernels->attn_fold(codes, a, b, q->acts.f + g * q->acts.ldf, q->acts.ldf, n, step, step + d, d);
+    if (kind.digits == 2) split_digits(codes, d, n, a, b, a_low, b_low);
+    st->kernels->attn_score_keys2(s, lds, codes, a, b, false, n, block, d);
+    if (kind.digits == 2)
+      st->kernels->attn_score_keys2(s, lds, codes, a_low, b_low, true, n, block + tb_keys2_bytes(d), d);
+  }
+}
+
+/* A part of a block, code by code: only what a truncation puts back into the window. */
+static void expand_part(const struct tb_skvqx *kind, const unsigned char *block, uint32_t d, uint32_t first, uint32_t n,
+                        float *x, size_t ldx) {
+  const uint16_t *step = steps_of(kind, block, d);
+  const float centre = (float)(kind->levels - 1) / 2;
+  for (uint32_t t = 0; t < n; t++)
+    for (uint32_t c = 0; c < d; c++) {
+      const struct tb_kv_place p = tb_keys2_place(d, first + t, c);
+      unsigned u = block[p.byte] >> p.at & 3;
+      if (kind->digits == 2) u = 4 * u + (block[tb_keys2_bytes(d) + p.byte] >> p.at & 3);
+      x[t * ldx + c] = tb_f16_to_f32(step[d + c]) + tb_f16_to_f32(step[c]) * ((float)u - centre);
+    }
+}
+
+void tb_skvqx_keys_expand(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n, float *x,
+                          size_t ldx) {
+  const struct tb_skvqx kind = tb_skvqx_of(st);
+  const uint32_t d = st->config.d;
+  if (n < TB_KV_BLOCK) {
+    expand_part(&kind, block, d, first, n, x, ldx);
+    return;
+  }
+  const uint16_t *step16 = steps_of(&kind, block, d);
+  const float centre = (float)(kind.levels - 1) / 2;
+  float step[TB_SKVQX_MAX_HEAD], low[TB_SKVQX_MAX_HEAD];
+  for (uint32_t c = 0; c < d; c++) {
+    step[c] = tb_f16_to_f32(step16[c]);
+    low[c] = tb_f16_to_f32(step16[d + c]) - centre * step[c];
+    if (kind.digits == 2) step[c] *= 4;
+  }
+  st->kernels->kvdequant_keys2(x, ldx, block, step, low, d);
+  if (kind.digits == 1) return;
+  for (uint32_t c = 0; c < d; c++)
+    step[c] /= 4;
+  st->kernels->kvdequant_keys2(x, ldx, block + tb_keys2_bytes(d), step, NULL, d);
+}
