@@ -52,6 +52,8 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
     struct tb_policy_need n = policy->need(&layer);
     if (n.scratch_bytes > need.scratch_bytes) need.scratch_bytes = n.scratch_bytes;
     if (n.partials > need.partials) need.partials = n.partials;
+    for (int side = 0; side < 2; side++)
+      if (n.chunk[side] > need.chunk[side]) need.chunk[side] = n.chunk[side];
     if ((size_t)layer.shape->n_head * layer.shape->d_k > query) query = (size_t)layer.shape->n_head * layer.shape->d_k;
     struct tb_policy *before = c->layers && i > 0 ? c->layers[i - 1] : NULL;
     struct tb_policy *made = policy->create(a, &layer, before, kernels, stored);
@@ -60,6 +62,8 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
   c->work.scratch_bytes = tb_round_up(need.scratch_bytes, TB_ALIGN);
   c->work.scratch = tb_carve(a, cfg->n_threads, c->work.scratch_bytes);
   c->work.partials = tb_carve(a, need.partials, sizeof(float));
+  for (int side = 0; side < 2; side++)
+    c->work.chunk[side] = tb_carve(a, need.chunk[side], 1);
   c->work.query = tb_carve(a, query, sizeof(float));
   c->work.query_q = tb_carve(a, query, 1);
   c->work.query_d = tb_carve(a, query / 32 + 1, sizeof(float));

@@ -156,7 +156,7 @@ uint32_t tb_cache_length(const struct tb_cache *c);
 /* Tokens that are in their final type on both sides of every layer, not in a window or among the sinks. */
 uint32_t tb_cache_encoded(const struct tb_cache *c);
 
-/* One step is: tb_cache_step(n), then for each layer append and attend, in layer order. `n` tokens are appended at
+/* One step is: tb_cache_step(n), then for each layer append and attend, in layer order, one layer after the other. `n` tokens are appended at
  * positions length … length+n-1; n ≤ n_batch and length + n ≤ n_ctx. */
 void tb_cache_step(struct tb_cache *c, uint32_t n);
 
@@ -164,7 +164,7 @@ void tb_cache_step(struct tb_cache *c, uint32_t n);
 void tb_cache_append(struct tb_cache *c, uint32_t layer, float *k, float *v);
 
 /* out[i] (n_head·d_v) = attention of the step's token i (q: n rows of n_head·d_k, RoPE applied, not scaled) over all
- * tokens up to its own. */
+ * tokens up to its own. q NULL: nothing is computed, the tokens are only put where they stay. */
 void tb_cache_attend(struct tb_cache *c, uint32_t layer, const float *q, float *out);
 
 /* What a saved cache consists of: its length, `tb_cache_state_words` numbers, and pieces of memory. */

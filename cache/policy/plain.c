@@ -65,8 +65,10 @@ static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_po
   s.sinks = l->plan->sinks < l->n_ctx ? l->plan->sinks : l->n_ctx;
   s.window = l->plan->window;
   s.sink = make_store(arena, l, side, "f16", s.sinks, kernels, stored);
-  /* window + granule - 1 tokens may wait for a whole granule when the next batch arrives. */
-  s.tail = make_store(arena, l, side, "f16", s.window + granule + l->n_batch, kernels, stored);
+  /* window + granule - 1 tokens may wait for a whole granule when the next one arrives. */
+  s.tail = make_store(arena, l, side, "f16", s.window + granule, kernels, stored);
+  s.chunk = s.tail;
+  s.chunk.config.cap = l->n_batch;
   return s;
 }
 
@@ -96,8 +98,11 @@ static struct tb_policy_need plain_need(const struct tb_policy_layer *l) {
   uint32_t gk = tb_store_find(l->plan->type_k)->granule, gv = tb_store_find(l->plan->type_v)->granule;
   size_t flush = tb_round_up((size_t)(gk > gv ? gk : gv) * d * sizeof(float), TB_ALIGN) + TB_STORE_SCRATCH;
   size_t most = decode > prefill ? decode : prefill;
+  const size_t rows = (size_t)l->n_batch * l->shape->n_kv;
   return (struct tb_policy_need){.scratch_bytes = most > flush ? most : flush,
-                                 .partials = tb_plain_partials(l->shape, l->n_ctx)};
+                                 .partials = tb_plain_partials(l->shape, l->n_ctx),
+                                 .chunk = {gk > 1 ? rows * tb_row_bytes(TB_FMT_f16, l->shape->d_k) : 0,
+                                           gv > 1 ? rows * tb_row_bytes(TB_FMT_f16, l->shape->d_v) : 0}};
 }
 
 /* ----------------------------------------------------------------------------------------------------- locating */
@@ -111,7 +116,9 @@ struct tb_plain_run tb_plain_locate(const struct tb_plain_side *s, uint32_t pos,
   if (pos < s->sinks) return run(&s->sink, pos, s->sinks - pos, limit);
   uint32_t after = pos - s->sinks;
   if (after < s->encoded) return run(&s->main, after, s->encoded - after, limit);
-  return run(&s->tail, after - s->encoded, limit, limit);
+  after -= s->encoded;
+  if (after < s->tail_rows) return run(&s->tail, after, s->tail_rows - after, limit);
+  return run(&s->chunk, after - s->tail_rows, limit, limit);
 }
 
 /* ---------------------------------------------------------------------------------------------------- appending */
@@ -119,12 +126,23 @@ struct tb_plain_run tb_plain_locate(const struct tb_plain_side *s, uint32_t pos,
 struct encode_job {
   struct tb_cache_work *w;
   struct tb_store *to;
-  const struct tb_store *from; /* flush: rows come from here … */
-  const float *x;              /* append: … or from here, row i at x + i·ldx */
+  const struct tb_plain_side *from; /* the rows at positions pos … of this side, or … */
+  const float *x;                   /* … these, row i at x + i·ldx */
   size_t ldx;
-  uint32_t row, from_row, n, pos;
+  uint32_t row, n, pos;
   uint32_t piece, pieces; /* rows per task, tasks per head */
 };
+
+/* Rows of one head as floats, wherever they are. */
+static void expand_rows(const struct tb_plain_side *s, uint32_t head, uint32_t pos, uint32_t n, float *x,
+                        void *scratch) {
+  const uint32_t d = s->main.config.d;
+  for (uint32_t done = 0; done < n;) {
+    struct tb_plain_run r = tb_plain_locate(s, pos + done, n - done);
+    r.store->ops->expand(r.store, head, r.row, r.n, pos + done, x + (size_t)done * d, d, scratch);
+    done += r.n;
+  }
+}
 
 static void encode_task(void *arg, size_t task, unsigned thread) {
   const struct encode_job *j = arg;
@@ -136,19 +154,24 @@ static void encode_task(void *arg, size_t task, unsigned thread) {
   if (!x) {
     float *rows = (float *)(void *)(scratch + TB_STORE_SCRATCH);
     ldx = d;
-    j->from->ops->expand(j->from, head, j->from_row + first, n, j->pos + first, rows, ldx, scratch);
+    expand_rows(j->from, head, j->pos + first, n, rows, scratch);
     x = rows;
   }
   j->to->ops->encode(j->to, head, j->row + first, n, j->pos + first, x, ldx, scratch);
 }
 
+/* A task holds one granule, or 64 rows, in the staging rows of its scratch. */
 static void encode(struct encode_job *j) {
   if (j->n == 0) return;
   const uint32_t granule = j->to->ops->granule;
   j->piece = granule > 1 ? granule : 64;
-  /* A flush goes through the staging rows of the scratch, which hold one granule (or 64 rows) at a time. */
   j->pieces = (j->n + j->piece - 1) / j->piece;
-  tb_parallel_for(j->w->team, (size_t)j->pieces * j->to->config.n_heads, encode_task, j);
+  const size_t tasks = (size_t)j->pieces * j->to->config.n_heads;
+  if (j->n > 1)
+    tb_parallel_for(j->w->team, tasks, encode_task, j);
+  else /* one row takes less time than waking a thread */
+    for (size_t i = 0; i < tasks; i++)
+      encode_task(j, i, 0);
 }
 
 static void drop_front(struct tb_store *tail, uint32_t drop, uint32_t held) {
@@ -157,47 +180,58 @@ static void drop_front(struct tb_store *tail, uint32_t drop, uint32_t held) {
     memmove(tail->mem + h * head, tail->mem + h * head + drop * row, (held - drop) * row);
 }
 
-/* Encodes what has left the window, in whole granules. */
-static void flush(struct tb_plain_side *s, struct tb_cache_work *w, uint32_t length) {
-  const uint32_t granule = s->main.ops->granule;
-  uint32_t before_tail = s->sinks + s->encoded;
-  uint32_t held = length > before_tail ? length - before_tail : 0;
-  if (held <= s->window) return;
-  uint32_t n = (held - s->window) / granule * granule;
-  for (uint32_t done = 0; done < n; done += granule) {
-    struct encode_job j = {.w = w,
-                           .to = &s->main,
-                           .from = &s->tail,
-                           .row = s->encoded,
-                           .from_row = done,
-                           .n = granule,
-                           .pos = before_tail + done};
-    encode(&j);
-    s->encoded += granule;
-  }
-  if (n) drop_front(&s->tail, n, held);
+/* Rows of the chunk, from `first` on, to the end of the tail. */
+static void keep_chunk(struct tb_plain_side *s, uint32_t first) {
+  const size_t row = tb_row_bytes(TB_FMT_f16, s->tail.config.d);
+  const uint32_t n = s->chunk_rows - first;
+  for (uint32_t h = 0; h < s->tail.config.n_heads; h++)
+    memcpy(s->tail.mem + ((size_t)h * s->tail.config.cap + s->tail_rows) * row,
+           s->chunk.mem + ((size_t)h * s->chunk.config.cap + first) * row, n * row);
+  s->tail_rows += n;
 }
 
-static void append_side(struct tb_plain_side *s, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *x) {
+/* After a step: encodes what has left the window, in whole granules, and leaves the rest in the tail. */
+static void settle(struct tb_plain_side *s, struct tb_cache_work *w) {
+  const uint32_t granule = s->main.ops->granule;
+  if (granule == 1) return;
+  const uint32_t held = s->tail_rows + s->chunk_rows;
+  const uint32_t n = held > s->window ? (held - s->window) / granule * granule : 0;
+  struct encode_job j = {.w = w, .to = &s->main, .from = s, .row = s->encoded, .n = n, .pos = s->sinks + s->encoded};
+  encode(&j);
+  s->encoded += n;
+  const uint32_t from_tail = n < s->tail_rows ? n : s->tail_rows;
+  if (from_tail) drop_front(&s->tail, from_tail, s->tail_rows);
+  s->tail_rows -= from_tail;
+  if (s->chunk_rows) keep_chunk(s, n - from_tail);
+  s->chunk_rows = 0;
+}
+
+static void append_side(struct tb_plain_side *s, struct tb_cache_work *w, enum tb_side side, uint32_t pos, uint32_t n,
+                        const float *x) {
   const size_t ldx = (size_t)s->main.config.n_heads * s->main.config.d;
+  struct encode_job all = {.w = w, .to = &s->main, .x = x, .ldx = ldx, .row = pos, .n = n, .pos = pos};
   if (s->main.ops->granule == 1) {
-    struct encode_job all = {.w = w, .to = &s->main, .x = x, .ldx = ldx, .row = pos, .n = n, .pos = pos};
     encode(&all);
     return;
   }
-  flush(s, w, pos);
   uint32_t to_sink = pos < s->sinks ? s->sinks - pos : 0;
   if (to_sink > n) to_sink = n;
-  struct encode_job first = {.w = w, .to = &s->sink, .x = x, .ldx = ldx, .row = pos, .n = to_sink, .pos = pos};
+  struct encode_job first = all, rest = all;
+  first.to = &s->sink;
+  first.n = to_sink;
   encode(&first);
-  struct encode_job rest = {.w = w,
-                            .to = &s->tail,
-                            .x = x + to_sink * ldx,
-                            .ldx = ldx,
-                            .row = pos + to_sink - s->sinks - s->encoded,
-                            .n = n - to_sink,
-                            .pos = pos + to_sink};
+  rest.x += to_sink * ldx;
+  rest.n -= to_sink;
+  rest.pos += to_sink;
+  const bool room = rest.n <= s->tail.config.cap - s->tail_rows;
+  s->chunk.mem = w->chunk[side];
+  rest.to = room ? &s->tail : &s->chunk;
+  rest.row = room ? s->tail_rows : 0;
   encode(&rest);
+  if (room)
+    s->tail_rows += rest.n;
+  else
+    s->chunk_rows = rest.n;
 }
 
 /* -------------------------------------------------------------------------------------------------------- turning */
@@ -248,38 +282,40 @@ static void plain_append(struct tb_policy *self, struct tb_cache_work *w, uint32
   struct tb_plain *p = plain_of(self);
   turn(&p->k.main, w, n, k);
   turn(&p->v.main, w, n, v);
-  append_side(&p->k, w, pos, n, k);
-  append_side(&p->v, w, pos, n, v);
+  append_side(&p->k, w, TB_SIDE_K, pos, n, k);
+  append_side(&p->v, w, TB_SIDE_V, pos, n, v);
   p->length = pos + n;
 }
 
 static void plain_attend(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
                          float *out) {
-  if (n == 1)
-    tb_plain_decode(plain_of(self), w, pos, q, out);
-  else
-    tb_plain_prefill(plain_of(self), w, pos, n, q, out);
+  struct tb_plain *p = plain_of(self);
+  if (q && n == 1)
+    tb_plain_decode(p, w, pos, q, out);
+  else if (q)
+    tb_plain_prefill(p, w, pos, n, q, out);
+  settle(&p->k, w);
+  settle(&p->v, w);
 }
 
 /* --------------------------------------------------------------------------------------------------- truncating */
 
+/* What a side holds of n tokens beside sinks and main. */
+static uint32_t rows_in_tail(const struct tb_plain_side *s, uint32_t n) {
+  return n > s->sinks + s->encoded ? n - s->sinks - s->encoded : 0;
+}
+
 static void truncate_side(struct tb_plain_side *s, struct tb_cache_work *w, uint32_t n) {
   const uint32_t granule = s->main.ops->granule;
-  if (granule == 1 || n >= s->sinks + s->encoded) return;
-  uint32_t after = n > s->sinks ? n - s->sinks : 0, keep = after / granule * granule;
-  /* The part of a granule that stays goes back to the tail as floats of its codes. */
-  for (uint32_t done = 0; done < after - keep; done += 64) {
-    uint32_t piece = after - keep - done < 64 ? after - keep - done : 64;
-    struct encode_job back = {.w = w,
-                              .to = &s->tail,
-                              .from = &s->main,
-                              .row = done,
-                              .from_row = keep + done,
-                              .n = piece,
-                              .pos = s->sinks + keep + done};
+  if (granule == 1) return;
+  if (n < s->sinks + s->encoded) {
+    uint32_t after = n > s->sinks ? n - s->sinks : 0, keep = after / granule * granule;
+    /* The part of a granule that stays goes back to the tail as floats of its codes. */
+    struct encode_job back = {.w = w, .to = &s->tail, .from = s, .row = 0, .n = after - keep, .pos = s->sinks + keep};
     encode(&back);
+    s->encoded = keep;
   }
-  s->encoded = keep;
+  s->tail_rows = rows_in_tail(s, n);
 }
 
 static uint32_t side_encoded(const struct tb_plain_side *s, uint32_t length) {
@@ -329,6 +365,8 @@ static bool plain_set_state(struct tb_policy *self, uint32_t length, const uint3
   p->length = length;
   p->k.encoded = words[0];
   p->v.encoded = words[1];
+  p->k.tail_rows = rows_in_tail(&p->k, length);
+  p->v.tail_rows = rows_in_tail(&p->v, length);
   return true;
 }
 
@@ -349,7 +387,7 @@ static enum tb_status side_pieces(struct tb_plain_side *s, uint32_t length, tb_c
   const uint32_t sinks = length < s->sinks ? length : s->sinks;
   enum tb_status status = store_pieces(&s->sink, sinks, fn, user, err);
   if (!status) status = store_pieces(&s->main, s->encoded, fn, user, err);
-  return status ? status : store_pieces(&s->tail, length - sinks - s->encoded, fn, user, err);
+  return status ? status : store_pieces(&s->tail, s->tail_rows, fn, user, err);
 }
 
 static enum tb_status plain_pieces(struct tb_policy *self, tb_cache_piece_fn fn, void *user, struct tb_error *err) {

@@ -1,7 +1,10 @@
 /* Inside of the plain policy: one side (keys or values) of one layer, and where its rows are.
  *
  *   position:  0 … sinks-1 | sinks … sinks+encoded-1     | … length-1
- *   kept in:   sink (f16)  | main, in whole granules     | tail (f16), at least the newest `window` tokens
+ *   kept in:   sink (f16)  | main, in whole granules     | tail (f16), the newest `window` to window+granule-1 tokens
+ *
+ * Tokens that come in one step attend to each other exactly: those that the tail has no room for lie in a chunk (f16,
+ * shared by all layers) from append to the end of attend, which encodes what has left the window.
  *
  * A store that encodes row by row (granule 1) needs neither sink nor tail: main holds everything. */
 #ifndef TB_CACHE_POLICY_PLAIN_H
@@ -10,10 +13,11 @@
 #include "cache/policy/policy.h"
 
 struct tb_plain_side {
-  struct tb_store main, sink, tail;
+  struct tb_store main, sink, tail, chunk; /* chunk: memory of the work area, cap n_batch */
   uint32_t sinks; /* 0 when granule is 1 */
   uint32_t window;
-  uint32_t encoded; /* rows in main that hold tokens; granule 1: unused */
+  uint32_t encoded; /* rows in main that hold tokens; granule 1: unused, like the two below */
+  uint32_t tail_rows, chunk_rows;
 };
 
 struct tb_plain {

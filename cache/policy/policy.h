@@ -14,6 +14,7 @@ struct tb_cache_work {
   unsigned char *scratch; /* per thread: scratch + thread · scratch_bytes; aligned to 64 */
   size_t scratch_bytes;
   float *partials; /* of split attention, see plain_decode.c */
+  unsigned char *chunk[2]; /* keys and values of the step's tokens that are too many for a window */
   float *query;    /* scaled queries of one step's token, n_head · d_k, then their codes */
   int8_t *query_q;
   float *query_d;
@@ -33,6 +34,7 @@ struct tb_policy_layer {
 struct tb_policy_need {
   size_t scratch_bytes; /* per thread */
   size_t partials;      /* floats */
+  size_t chunk[2];      /* bytes, per side */
 };
 
 /* First member of every policy's object. */
@@ -48,7 +50,8 @@ struct tb_policy_ops {
    * `before` is the object of the layer before, NULL for the first or when counting. */
   struct tb_policy *(*create)(struct tb_arena *arena, const struct tb_policy_layer *layer, struct tb_policy *before,
                               const struct tb_kernels *kernels, uint64_t *stored);
-  /* n tokens at positions pos … ; k and v may be overwritten. */
+  /* n tokens at positions pos … ; k and v may be overwritten. attend follows, with the same pos and n; with q NULL it
+   * computes nothing and only puts the tokens where they stay. */
   void (*append)(struct tb_policy *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, float *k, float *v);
   void (*attend)(struct tb_policy *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out);
   void (*truncate)(struct tb_policy *p, struct tb_cache_work *w, uint32_t n);

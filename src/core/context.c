@@ -395,6 +395,7 @@ enum tb_status tb_fill_synthetic(struct tb_context *c, uint32_t n, uint64_t seed
       for (size_t i = 0; i < (size_t)batch * l->n_kv * l->d_v; i++)
         c->pass.v[i] = tb_rng_normal(&rng);
       tb_cache_append(c->cache, il, c->pass.k, c->pass.v);
+      tb_cache_attend(c->cache, il, NULL, NULL);
     }
     done += batch;
   }

@@ -10,7 +10,7 @@ import sys
 
 # Who may include whom. A file belongs to the first layer whose pattern matches its path; what it includes in quotes
 # must match one of that layer's patterns, its own folder included. Paths as written: below the root or below src/.
-KERNEL_TABLE = r"simd/(kernels|isa|formats|act|half)\.h"
+KERNEL_TABLE = r"simd/(kernels|isa|formats|act|half|kvblock)\.h"
 LAYERS = [
     (r"models/tiny/recipe/trainer/", [r"\w+\.h"]),  # a program of its own
     (r"src/include/", []),
