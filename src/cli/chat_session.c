@@ -53,21 +53,13 @@ bool chat_open(struct chat_session *s, const struct chat_args *args) {
   s->args = args;
   s->interactive = isatty(STDIN_FILENO);
   s->colours = isatty(STDOUT_FILENO);
-  size_t length;
-  char *plan = args->plan ? cli_read_file("chat", args->plan, &length) : NULL;
-  if (args->plan && !plan) return false;
-  struct tb_context_options o = {.kv_plan = plan,
-                                 .n_ctx = args->n_ctx,
-                                 .n_batch = args->n_batch,
-                                 .n_threads = args->threads,
-                                 .type_k = args->type_k,
-                                 .type_v = args->type_v,
-                                 .kv_window = args->window,
-                                 .kv_sinks = args->sinks};
+  struct cli_cache cache = args->cache;
+  struct tb_context_options o = {.n_ctx = args->n_ctx, .n_batch = args->n_batch, .n_threads = args->threads};
+  if (!cli_cache_open("chat", &cache, &o)) return false;
   int planned = cli_plan_context("chat", args->model, &args->memory, &o, &s->plan);
   bool opened = planned == CLI_OK && (s->model = cli_open_model("chat", args->model)) && open_chat(s, &err);
   enum tb_status made = opened ? tb_context_create(&s->ctx, s->model, &o, &err) : TB_OK;
-  free(plan);
+  cli_cache_close(&cache);
   s->code = planned;
   if (!opened) return false;
   if (made != TB_OK || tb_sampler_create(&s->sampler, s->model, &args->sampler, &err) != TB_OK) {

@@ -5,11 +5,12 @@
 #include "cli/cli.h"
 
 struct chat_args {
-  const char *model, *system, *file, *template_name, *think, *session, *type_k, *type_v, *plan;
-  int32_t n_predict, window, sinks;
+  const char *model, *system, *file, *template_name, *think, *session;
+  int32_t n_predict;
   uint32_t threads, n_ctx, n_batch;
   struct tb_sampler_options sampler;
   struct cli_list stops;
+  struct cli_cache cache;
   struct cli_memory memory;
   struct cli_cpus cpus;
   bool help;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include "cli/args.h"
+#include "cli/cache_options.h"
 #include "thimble.h"
 
 enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };

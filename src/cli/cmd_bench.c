@@ -14,7 +14,9 @@ struct values {
 };
 
 struct bench_args {
-  const char *model, *type_k, *type_v, *format;
+  const char *model, *format;
+  struct cli_cache cache;
+  struct tb_context_options context; /* with the cache's fields */
   uint32_t n_batch, repeats;
   struct values prompt, generate, depth, threads;
   bool real_fill, help;
@@ -106,11 +108,10 @@ static bool run_test(const struct bench_args *a, struct tb_model *model, struct 
   const uint32_t most = r->n_prompt + r->depth > 1 ? r->n_prompt + r->depth : 1;
   tb_token *tokens = malloc(most * sizeof *tokens);
   double sum = 0, squares = 0;
-  struct tb_context_options options = {.n_ctx = r->depth + r->n_prompt + r->n_generate,
-                                       .n_batch = a->n_batch,
-                                       .n_threads = r->threads,
-                                       .type_k = a->type_k,
-                                       .type_v = a->type_v};
+  struct tb_context_options options = a->context;
+  options.n_ctx = r->depth + r->n_prompt + r->n_generate;
+  options.n_batch = a->n_batch;
+  options.n_threads = r->threads;
   enum tb_status s = tokens ? tb_context_create(&ctx, model, &options, &err) : TB_E_NOMEM;
   for (uint32_t i = 0; tokens && i < most; i++)
     tokens[i] = (tb_token)((i * 104729u + 17u) % r->model.n_vocab);
@@ -184,7 +185,9 @@ static void print_jsonl(const struct result *r, bool first) {
 /* --------------------------------------------------------------------------------------------------------- verb */
 
 static int run_all(const struct bench_args *a, struct tb_model *model) {
-  struct result r = {.type_k = a->type_k ? a->type_k : "f16", .type_v = a->type_v ? a->type_v : "f16"};
+  const char *unsaid = a->cache.plan ? "plan" : "f16";
+  struct result r = {.type_k = a->cache.type_k ? a->cache.type_k : unsaid,
+                     .type_v = a->cache.type_v ? a->cache.type_v : unsaid};
   tb_model_get_info(model, &r.model);
   r.bytes_per_token = r.model.bytes_per_token;
   bool first = true;
@@ -221,8 +224,8 @@ int cmd_bench(int argc, char **argv) {
       {"-t", "--threads", CLI_STRING, &threads, 0, 0, "LIST", "threads (0: the performance cores)"},
       CLI_CPU_OPTIONS(a.cpus),
       {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
-      {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
-      {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values (f16)"},
+      CLI_CACHE_TYPE_OPTIONS(a.cache),
+      CLI_CACHE_OPTIONS(a.cache),
       {"-r", "--repetitions", CLI_U32, &a.repeats, 1, MAX_REPEATS, "N", "runs per test (5)"},
       {NULL, "--real-fill", CLI_FLAG, &a.real_fill, 0, 0, NULL,
        "reach the depth by computing, not by filling the cache"},
@@ -247,9 +250,10 @@ int cmd_bench(int argc, char **argv) {
     return CLI_USAGE;
   if (!cli_use_cpus("bench", &a.cpus, a.threads.v[0] > 0)) return CLI_USAGE;
   cli_catch_signals();
+  if (!cli_cache_open("bench", &a.cache, &a.context)) return CLI_USAGE;
   struct tb_model *model = cli_open_model("bench", a.model);
-  if (!model) return CLI_FAILED;
-  int code = run_all(&a, model);
+  int code = model ? run_all(&a, model) : CLI_FAILED;
   tb_model_free(model);
+  cli_cache_close(&a.cache);
   return code;
 }

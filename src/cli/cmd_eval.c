@@ -9,7 +9,7 @@ struct eval_args {
   const char *model, *text, *recall, *format;
   struct cli_list caches;
   uint32_t n_ctx, n_batch, threads, chunks;
-  int32_t window, sinks;
+  struct cli_cache cache;
   bool help;
 };
 
@@ -27,18 +27,14 @@ static bool parse_cache(const char *text, struct eval_config *c) {
   return true;
 }
 
-static bool make_contexts(struct eval *e, const struct eval_args *a) {
+static bool make_contexts(struct eval *e, const struct tb_context_options *base) {
   for (size_t i = 0; i < e->n_configs; i++) {
     struct eval_config *c = &e->configs[i];
-    struct tb_context_options o = {.n_ctx = e->n_ctx,
-                                   .n_batch = e->n_batch,
-                                   .n_threads = a->threads,
-                                   .type_k = c->type_k,
-                                   .type_v = c->type_v,
-                                   .kv_window = a->window,
-                                   .kv_sinks = a->sinks};
+    struct tb_context_options o = *base;
     struct tb_error err;
     struct tb_context_info info;
+    o.type_k = c->type_k;
+    o.type_v = c->type_v;
     if (tb_context_create(&c->ctx, e->model, &o, &err) != TB_OK) {
       cli_report("eval", &err);
       return false;
@@ -144,7 +140,11 @@ static bool check_encoded(struct eval *e) {
 /* --------------------------------------------------------------------------------------------------------- verb */
 
 static int run(struct eval *e, const struct eval_args *a) {
-  if (!make_contexts(e, a)) return CLI_FAILED;
+  struct cli_cache cache = a->cache;
+  struct tb_context_options base = {.n_ctx = e->n_ctx, .n_batch = e->n_batch, .n_threads = a->threads};
+  bool made = cli_cache_open("eval", &cache, &base) && make_contexts(e, &base);
+  cli_cache_close(&cache);
+  if (!made) return CLI_FAILED;
   if (a->text && !eval_text(e, a->text)) return CLI_FAILED;
   if (a->recall && !e->stopped && !eval_recall(e, a->recall)) return CLI_FAILED;
   if (e->stopped) fputs("\r\033[Kstopped: what was measured so far\n", stderr);
@@ -166,8 +166,7 @@ int cmd_eval(int argc, char **argv) {
       {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N",
        "tokens computed together: 1 is how users decode (512)"},
       {NULL, "--chunks", CLI_U32, &a.chunks, 0, 1u << 24, "N", "chunks of the text (0: all)"},
-      {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N", "tokens kept in f16 beside packed types (-1: none)"},
-      {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N", "first tokens kept in f16 (-1: none)"},
+      CLI_CACHE_OPTIONS(a.cache),
       {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
       {"-o", "--output", CLI_STRING, &a.format, 0, 0, "FORMAT", "md or csv"},
       {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},

@@ -6,9 +6,9 @@
 #include "cli/cli.h"
 
 struct plan_args {
-  const char *model, *shape, *type_k, *type_v, *kv_plan, *out;
+  const char *model, *shape, *out;
   uint32_t n_ctx, n_batch, threads;
-  int32_t window, sinks;
+  struct cli_cache cache;
   struct cli_memory memory;
   bool json, help;
 };
@@ -292,36 +292,23 @@ int cmd_plan(int argc, char **argv) {
       {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
       {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
       {NULL, "--prefer", CLI_STRING, &a.memory.prefer, 0, 0, "WHAT", "quality (default), speed or context"},
-      {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (default: chosen)"},
-      {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values (default: chosen)"},
-      {NULL, "--kv-plan", CLI_STRING, &a.kv_plan, 0, 0, "FILE", "cache types layer by layer, from a plan file"},
-      {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N",
-       "newest tokens kept in f16 beside packed types (128; -1: none)"},
-      {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N",
-       "first tokens kept in f16 beside packed types (5; -1: none)"},
+      CLI_CACHE_TYPE_OPTIONS(a.cache),
+      CLI_CACHE_OPTIONS(a.cache),
       {NULL, "--json", CLI_FLAG, &a.json, 0, 0, NULL, "the report as JSON"},
       {"-o", "--output", CLI_STRING, &a.out, 0, 0, "FILE", "write the plan, for --kv-plan"},
       {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},
       {0},
   };
-  size_t n_rest, length;
+  size_t n_rest;
   if (!cli_parse("plan", options, argc, argv, NULL, 0, &n_rest)) return CLI_USAGE;
   if (a.help) {
     puts("usage: thimble plan [-m FILE | --shape NAME:TYPE] [--ram SIZE] [-c N]; exit code 2: it does not fit");
     cli_print_options(options);
     return CLI_OK;
   }
-  char *text = a.kv_plan ? cli_read_file("plan", a.kv_plan, &length) : NULL;
-  struct tb_plan_options o = {.context = {.kv_plan = text,
-                                          .n_ctx = a.n_ctx,
-                                          .n_batch = a.n_batch,
-                                          .n_threads = a.threads,
-                                          .type_k = a.type_k,
-                                          .type_v = a.type_v,
-                                          .kv_window = a.window,
-                                          .kv_sinks = a.sinks}};
+  struct tb_plan_options o = {.context = {.n_ctx = a.n_ctx, .n_batch = a.n_batch, .n_threads = a.threads}};
   int code = CLI_USAGE;
-  if ((!a.kv_plan || text) && cli_memory_options("plan", &a.memory, &o)) code = run(&a, &o);
-  free(text);
+  if (cli_cache_open("plan", &a.cache, &o.context) && cli_memory_options("plan", &a.memory, &o)) code = run(&a, &o);
+  cli_cache_close(&a.cache);
   return code;
 }

@@ -9,14 +9,14 @@
 
 struct run_args {
   const char *model, *prompt, *file, *tokens, *logits;
-  int32_t n_predict, window, sinks;
+  int32_t n_predict;
   uint32_t threads, n_ctx, n_batch;
   struct tb_sampler_options sampler;
   bool no_escape, raw, ignore_eos, all_logits, quiet, help;
   const char *system;
   const char *seed;
   struct cli_list stops;
-  const char *type_k, *type_v, *plan;
+  struct cli_cache cache;
   struct cli_memory memory;
   struct cli_cpus cpus;
 };
@@ -263,18 +263,9 @@ end:
 }
 
 /* Planned first, on an empty heap, then loaded. */
-static int plan_and_run(const struct run_args *a) {
-  size_t length;
-  char *text = a->plan ? cli_read_file("run", a->plan, &length) : NULL;
-  if (a->plan && !text) return CLI_USAGE;
-  struct tb_context_options options = {.kv_plan = text,
-                                       .n_ctx = a->n_ctx,
-                                       .n_batch = a->n_batch,
-                                       .n_threads = a->threads,
-                                       .type_k = a->type_k,
-                                       .type_v = a->type_v,
-                                       .kv_window = a->window,
-                                       .kv_sinks = a->sinks};
+static int plan_and_run(struct run_args *a) {
+  struct tb_context_options options = {.n_ctx = a->n_ctx, .n_batch = a->n_batch, .n_threads = a->threads};
+  if (!cli_cache_open("run", &a->cache, &options)) return CLI_USAGE;
   struct tb_plan *plan = NULL;
   struct tb_model *model = NULL;
   int code = cli_plan_context("run", a->model, &a->memory, &options, &plan);
@@ -282,7 +273,7 @@ static int plan_and_run(const struct run_args *a) {
     code = (model = cli_open_model("run", a->model)) ? run_model(a, model, &options, plan) : CLI_FAILED;
   tb_model_free(model);
   tb_plan_free(plan);
-  free(text);
+  cli_cache_close(&a->cache);
   return code;
 }
 
@@ -310,13 +301,8 @@ int cmd_run(int argc, char **argv) {
       {NULL, "--repeat-last-n", CLI_U32, &a.sampler.repeat_last_n, 0, 1 << 20, "N",
        "tokens the penalty looks back on (64)"},
       {"-r", "--stop", CLI_LIST, &a.stops, 0, 0, "TEXT", "stop when this text comes (several may be given)"},
-      {"-ctk", "--cache-type-k", CLI_STRING, &a.type_k, 0, 0, "TYPE", "type of cached keys (f16)"},
-      {NULL, "--kv-plan", CLI_STRING, &a.plan, 0, 0, "FILE", "cache types layer by layer, from a plan file"},
-      {NULL, "--kv-window", CLI_I32, &a.window, -1, 1 << 24, "N",
-       "newest tokens kept in f16 beside packed types (128; -1: none)"},
-      {NULL, "--kv-sinks", CLI_I32, &a.sinks, -1, 1 << 24, "N",
-       "first tokens kept in f16 beside packed types (5; -1: none)"},
-      {"-ctv", "--cache-type-v", CLI_STRING, &a.type_v, 0, 0, "TYPE", "type of cached values"},
+      CLI_CACHE_TYPE_OPTIONS(a.cache),
+      CLI_CACHE_OPTIONS(a.cache),
       {NULL, "--ram", CLI_STRING, &a.memory.ram, 0, 0, "SIZE",
        "memory to stay within: 2G, 1.5G, 800M (default: what the machine has)"},
       {NULL, "--prefer", CLI_STRING, &a.memory.prefer, 0, 0, "WHAT",

@@ -1,0 +1,22 @@
+#include "cli/cache_options.h"
+
+#include <stdlib.h>
+#include "cli/cli.h"
+
+bool cli_cache_open(const char *verb, struct cli_cache *c, struct tb_context_options *out) {
+  size_t length;
+  c->plan_text = c->plan ? cli_read_file(verb, c->plan, &length) : NULL;
+  if (c->plan && !c->plan_text) return false;
+  out->type_k = c->type_k;
+  out->type_v = c->type_v;
+  out->kv_plan = c->plan_text;
+  out->kv_profile = c->profile;
+  out->kv_window = c->window;
+  out->kv_sinks = c->sinks;
+  return true;
+}
+
+void cli_cache_close(struct cli_cache *c) {
+  free(c->plan_text);
+  c->plan_text = NULL;
+}

@@ -1,0 +1,33 @@
+/* Options about the KV cache that verbs share: a struct that holds them, rows for their option tables, and one function
+ * that hands them to the library. */
+#ifndef TB_CLI_CACHE_OPTIONS_H
+#define TB_CLI_CACHE_OPTIONS_H
+
+#include "cli/args.h"
+#include "thimble.h"
+
+struct cli_cache {
+  const char *type_k, *type_v, *plan, *profile;
+  int32_t window, sinks;
+  char *plan_text; /* the plan file's text; owned */
+};
+
+/* Rows for a table of options; c: a struct cli_cache. */
+/* clang-format off */
+#define CLI_CACHE_TYPE_OPTIONS(c)                                                                                      \
+  {"-ctk", "--cache-type-k", CLI_STRING, &(c).type_k, 0, 0, "TYPE", "type of cached keys"},                            \
+  {"-ctv", "--cache-type-v", CLI_STRING, &(c).type_v, 0, 0, "TYPE", "type of cached values"},                          \
+  {NULL, "--kv-plan", CLI_STRING, &(c).plan, 0, 0, "FILE", "cache types layer by layer, from a plan file"}
+#define CLI_CACHE_OPTIONS(c)                                                                                           \
+  {NULL, "--kv-window", CLI_I32, &(c).window, -1, 1 << 24, "N",                                                        \
+   "newest tokens kept in f16 beside packed types (128; -1: none)"},                                                   \
+  {NULL, "--kv-sinks", CLI_I32, &(c).sinks, -1, 1 << 24, "N",                                                          \
+   "first tokens kept in f16 beside packed types (5; -1: none)"},                                                      \
+  {NULL, "--kv-profile", CLI_STRING, &(c).profile, 0, 0, "FILE", "what calibrate measured on this model"}
+/* clang-format on */
+
+/* Sets the cache fields of `out`, which point into c until cli_cache_close; reads --kv-plan; reports errors itself. */
+bool cli_cache_open(const char *verb, struct cli_cache *c, struct tb_context_options *out);
+void cli_cache_close(struct cli_cache *c);
+
+#endif
