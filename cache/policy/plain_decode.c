@@ -12,6 +12,11 @@ enum {
   SERIAL_PRODUCTS = 1 << 17 /* fewer products of q and k than this take less time than waking a thread */
 };
 
+/* A block of packed values is skipped when none of its weights is above 1e-6 of the largest one of its split so far:
+ * what is left out of an output is at most 1e-6 of the largest value for each token of the context, and a far smaller
+ * part where weights fall off as they do in practice. */
+static const float SKIP_BELOW = -13.8f;
+
 struct decode {
   struct tb_plain *p;
   struct tb_cache_work *w;
@@ -44,8 +49,9 @@ size_t tb_plain_decode_scratch(const struct tb_kv_shape *s) {
          tb_round_up(group * s->d_v * sizeof(float), TB_ALIGN);
 }
 
-/* Running softmax of one query head over the blocks of a split. */
-static void fold_block(const struct decode *j, float *part, float *acc, float *s, uint32_t skip, uint32_t n) {
+/* Running softmax of one query head over the blocks of a split. Returns how far the block's largest score is below the
+ * largest so far (≤ 0). */
+static float fold_block(const struct decode *j, float *part, float *acc, float *s, uint32_t skip, uint32_t n) {
   const struct tb_kernels *k = j->w->kernels;
   for (uint32_t i = 0; i < skip; i++)
     s[i] = 0;
@@ -58,6 +64,7 @@ static void fold_block(const struct decode *j, float *part, float *acc, float *s
     part[0] = block_max;
   }
   part[1] += k->attn_exp(s + skip, n - skip, part[0]);
+  return block_max - part[0];
 }
 
 static struct tb_kv_query query_of(const struct decode *j, uint32_t kv) {
@@ -115,9 +122,11 @@ static void split_task(void *arg, size_t task, unsigned thread) {
     if (b.first >= b.end || b.end <= j->first) continue;
     score_block(j, kv, &q, b, scores, scratch);
     uint32_t skip = j->first > b.first ? j->first - b.first : 0;
+    float nearest = -INFINITY;
     for (uint32_t g = 0; g < group; g++)
-      fold_block(j, parts + g * stride, acc + g * s->d_v, scores + g * TB_ATTN_BLOCK, skip, b.end - b.first);
-    accum_block(j, kv, b, scores, acc, scratch);
+      nearest = fmaxf(nearest, fold_block(j, parts + g * stride, acc + g * s->d_v, scores + g * TB_ATTN_BLOCK, skip,
+                                          b.end - b.first));
+    if (nearest >= SKIP_BELOW || j->p->v.main.ops->granule == 1) accum_block(j, kv, b, scores, acc, scratch);
   }
   for (uint32_t g = 0; g < group; g++)
     memcpy(parts + g * stride + 2, acc + g * s->d_v, s->d_v * sizeof *acc);

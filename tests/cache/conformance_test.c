@@ -247,6 +247,28 @@ static void test_bytes(void **state) {
   each_pair(bytes_are_counted);
 }
 
+/* The bits that 2-bit keys and three-level values take at 32k, window, sinks and metadata included. */
+static void test_share_of_f16(void **state) {
+  (void)state;
+  static const struct {
+    uint32_t d;
+    double most;
+  } rows[] = {{64, 0.145}, {128, 0.135}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    struct tb_kv_shape shape = {.n_head = 32, .n_kv = 8, .d_k = rows[i].d, .d_v = rows[i].d, .scale = 1, .rope = &rope};
+    struct tb_plan_layer f16 = {.type_k = "f16", .type_v = "f16", .window = 128, .sinks = 5};
+    struct tb_plan_layer packed = {.type_k = "skvqx2", .type_v = "skvqx1.5", .window = 128, .sinks = 5};
+    struct tb_cache_config c = {
+        .n_layer = 1, .shapes = &shape, .plan = &f16, .n_ctx = 32768, .n_batch = 512, .n_threads = 2};
+    uint64_t all, part, total;
+    tb_cache_bytes(&c, &all, &total);
+    c.plan = &packed;
+    tb_cache_bytes(&c, &part, &total);
+    print_message("head size %u: %.2f %% of f16\n", rows[i].d, 100.0 * (double)part / (double)all);
+    assert_true((double)part <= rows[i].most * (double)all);
+  }
+}
+
 struct piece_list {
   unsigned char *at[4096];
   size_t bytes[4096], n;
@@ -391,9 +413,9 @@ static void test_hostile(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes),  cmocka_unit_test(test_seams),
-                                     cmocka_unit_test(test_chunks), cmocka_unit_test(test_threads),
-                                     cmocka_unit_test(test_saving), cmocka_unit_test(test_truncation),
-                                     cmocka_unit_test(test_hostile)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes),      cmocka_unit_test(test_share_of_f16),
+                                     cmocka_unit_test(test_seams),      cmocka_unit_test(test_chunks),
+                                     cmocka_unit_test(test_threads),    cmocka_unit_test(test_saving),
+                                     cmocka_unit_test(test_truncation), cmocka_unit_test(test_hostile)};
   return cmocka_run_group_tests(tests, setup, NULL);
 }
