@@ -1,5 +1,8 @@
 /* A file that appears whole or not at all: written under a temporary name in the same directory, then renamed over its
- * final one. Until tb_outfile_commit succeeds, whatever stood under the final name is untouched. */
+ * final one. Until tb_outfile_commit succeeds, whatever stood under the final name is untouched.
+ *
+ * A process that is killed while it writes leaves its temporary file behind. Writers hold a lock on theirs (flock), which
+ * ends with them; the next tb_outfile_create in the same directory removes those that nobody holds. */
 #ifndef TB_IO_OUTFILE_H
 #define TB_IO_OUTFILE_H
 
@@ -10,7 +13,7 @@ struct tb_outfile {
   const struct tb_allocator *a;
   char *path;       /* final path, for messages */
   const char *name; /* its last component, inside path */
-  char temp[32];    /* temporary name in the same directory */
+  char temp[40];    /* temporary name in the same directory */
   int dir, fd;      /* -1: closed */
   uint64_t written; /* bytes */
 };

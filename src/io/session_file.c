@@ -65,7 +65,8 @@ enum tb_status tb_session_write_start(struct tb_session_writer *w, const char *p
                                       const struct tb_allocator *a, struct tb_error *err) {
   uint64_t payload;
   unsigned char b[HEADER] = {0};
-  if (!payload_bytes(h, &payload)) return tb_fail(err, TB_E_LIMIT, "%s: the session is too large", path);
+  if (!payload_bytes(h, &payload) || h->extra_bytes > TB_SESSION_EXTRA_MAX)
+    return tb_fail(err, TB_E_LIMIT, "%s: the session is too large", path);
   memcpy(b, magic, sizeof magic);
   put32(b + 8, VERSION);
   put32(b + 12, endian_mark);
@@ -140,6 +141,9 @@ static enum tb_status parse_header(struct tb_session_reader *r, const unsigned c
   uint64_t payload;
   if (!payload_bytes(h, &payload) || total_bytes(payload) != size || get64(b + 16) != size)
     return tb_fail(err, TB_E_FORMAT, "the file has %llu bytes, its header says otherwise", (unsigned long long)size);
+  if (h->extra_bytes > TB_SESSION_EXTRA_MAX)
+    return tb_fail(err, TB_E_LIMIT, "%llu bytes of the program's own data, at most %d are accepted",
+                   (unsigned long long)h->extra_bytes, TB_SESSION_EXTRA_MAX);
   r->left = payload;
   return TB_OK;
 }
@@ -178,7 +182,9 @@ static enum tb_status verify(struct tb_session_reader *r, const unsigned char he
 static enum tb_status open_verified(struct tb_session_reader *r, const char *path, struct tb_error *err) {
   struct stat st;
   unsigned char header[HEADER];
-  r->fd = open(path, O_RDONLY | O_CLOEXEC);
+  /* Without O_NONBLOCK the open of a FIFO would wait for a writer, before its type can be seen. */
+  do r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  while (r->fd < 0 && errno == EINTR);
   if (r->fd < 0 || fstat(r->fd, &st) != 0) return tb_fail(err, TB_E_IO, "cannot open: %s", strerror(errno));
   if (!S_ISREG(st.st_mode)) return tb_fail(err, TB_E_IO, "not a regular file");
   r->buffer = tb_alloc(r->a, TB_SESSION_BLOCK + CRC, 1);

@@ -18,7 +18,7 @@
 #include "base/checksum.h"
 #include "io/outfile.h"
 
-enum { TB_SESSION_BLOCK = 1 << 20 };
+enum { TB_SESSION_BLOCK = 1 << 20, TB_SESSION_EXTRA_MAX = 64 << 20 /* bytes of the caller's data */ };
 
 struct tb_session_header {
   uint64_t model, plan; /* identities */
