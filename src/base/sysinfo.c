@@ -7,7 +7,8 @@
 #include <unistd.h>
 #include "base/status.h"
 
-enum { MAX_CPUS = 8192, SET_BYTES = MAX_CPUS / 8 };
+/* The kernel's mask, and how many of its CPUs are looked at: lists of them are on stacks, which may be small. */
+enum { MAX_CPUS = 8192, SET_BYTES = MAX_CPUS / 8, MAX_LIST = 1024 };
 
 /* A kernel's mask may be larger than the 1024 bits of cpu_set_t. */
 union mask {
@@ -27,16 +28,16 @@ static size_t allowed_cpus(unsigned *cpus, size_t cap) {
 }
 
 unsigned tb_cpu_count(void) {
-  unsigned cpus[MAX_CPUS];
-  size_t n = allowed_cpus(cpus, MAX_CPUS);
+  unsigned cpus[MAX_LIST];
+  size_t n = allowed_cpus(cpus, MAX_LIST);
   if (n > 0) return (unsigned)n;
   long online = sysconf(_SC_NPROCESSORS_ONLN);
   return online > 0 ? (unsigned)online : 1;
 }
 
 unsigned tb_performance_cores(void) {
-  unsigned cpus[MAX_CPUS];
-  size_t n = allowed_cpus(cpus, MAX_CPUS);
+  unsigned cpus[MAX_LIST];
+  size_t n = allowed_cpus(cpus, MAX_LIST);
   return n > 0 ? tb_performance_cores_at("", cpus, n) : tb_cpu_count();
 }
 
@@ -77,11 +78,11 @@ static enum tb_status check_mask(const char *mask, const unsigned *cpus, size_t 
 }
 
 enum tb_status tb_use_cpus(const char *mask, struct tb_error *err) {
-  unsigned allowed[MAX_CPUS], cpus[MAX_CPUS];
-  const size_t n_allowed = allowed_cpus(allowed, MAX_CPUS);
+  unsigned allowed[MAX_LIST], cpus[MAX_LIST];
+  const size_t n_allowed = allowed_cpus(allowed, MAX_LIST);
   size_t n;
   if (mask) {
-    n = tb_cpu_mask_parse(mask, cpus, MAX_CPUS);
+    n = tb_cpu_mask_parse(mask, cpus, MAX_LIST);
     enum tb_status status = check_mask(mask, cpus, n, allowed, n_allowed, err);
     if (status) return status;
   } else {

@@ -38,7 +38,9 @@ static enum tb_status load(struct tb_model *m, struct tb_error *err) {
       (status = tb_tokenizer_create(&m->tokenizer, m->gguf, &m->alloc, err)))
     return status;
   m->hp.n_vocab = tb_tokenizer_size(m->tokenizer);
-  return m->arch->load(m, err);
+  if ((status = m->arch->load(m, err))) return status;
+  m->identity = tb_session_identity(m);
+  return TB_OK;
 }
 
 enum tb_status tb_model_open(struct tb_model **out, const char *path, const struct tb_model_options *options,
@@ -47,7 +49,9 @@ enum tb_status tb_model_open(struct tb_model **out, const char *path, const stru
   struct tb_model *m = tb_calloc(a, 1, sizeof *m);
   if (!m) return tb_fail(err, TB_E_NOMEM, "model: out of memory");
   m->alloc = *a;
-  enum tb_status status = choose_kernels(m, options ? options->isa : NULL, err);
+  m->path = tb_strndup(a, path, strlen(path));
+  enum tb_status status = m->path ? choose_kernels(m, options ? options->isa : NULL, err)
+                                  : tb_fail(err, TB_E_NOMEM, "model: out of memory");
   if (status) goto fail;
   status = tb_gguf_open(&m->gguf, path, &m->alloc, err); /* names the file in its errors */
   if (status) goto fail;
@@ -70,9 +74,21 @@ void tb_model_free(struct tb_model *m) {
   tb_free(&a, m->layers);
   tb_free(&a, m->chat_template);
   tb_free(&a, m->name);
+  tb_free(&a, m->path);
   tb_tokenizer_free(m->tokenizer);
   tb_gguf_free(m->gguf);
   tb_free(&a, m);
+}
+
+enum tb_status tb_model_check(const struct tb_model *m, struct tb_error *err) {
+  enum tb_status status = tb_gguf_check(m->gguf, err);
+  return status ? tb_fail_prefix(err, status, m->path) : TB_OK;
+}
+
+bool tb_model_get_mapping(const struct tb_model *m, size_t i, struct tb_model_mapping *out) {
+  const struct tb_mapfile *f = i < tb_gguf_parts(m->gguf) ? tb_gguf_mapping(m->gguf, (unsigned)i) : NULL;
+  if (f) *out = (struct tb_model_mapping){.data = f->data, .size = f->size};
+  return f != NULL;
 }
 
 static uint64_t count_params(const struct tb_gguf *g) {

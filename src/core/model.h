@@ -61,7 +61,9 @@ struct tb_model {
   struct tb_tokenizer *tokenizer; /* owned */
   const struct tb_arch *arch;
   char arch_name[32];
+  char *path;                 /* of the first part; owned */
   char *name, *chat_template; /* owned, NUL-terminated; chat_template may be NULL */
+  uint64_t identity;          /* what sessions are bound to: tb_session_identity */
   struct tb_hparams hp;
   struct tb_layer *layers; /* hp.n_layer; owned */
   struct tb_weight embedding, output;
@@ -101,6 +103,9 @@ enum tb_status tb_load_hparams(struct tb_model *m, bool neox, struct tb_error *e
 enum tb_load_parts { TB_LOAD_QKV_BIAS = 1, TB_LOAD_QK_NORM = 2 };
 enum tb_status tb_load_decoder(struct tb_model *m, unsigned required_parts, unsigned optional_parts,
                                struct tb_error *err);
+
+/* session.c: the header's identity and samples of the weights. Reads the mapping, so it is taken once, at opening. */
+uint64_t tb_session_identity(const struct tb_model *m);
 
 /* Fills cos/sin rows of n positions: n × n_rot/2 floats each. */
 void tb_rope_fill(const struct tb_rope_params *p, uint32_t n, float *cos, float *sin);

@@ -3,6 +3,22 @@
 #include "core/context.h"
 #include "io/session_file.h"
 
+enum { SAMPLE = 64 }; /* bytes from the middle of each tensor: two trainings of one model differ in all of them */
+
+uint64_t tb_session_identity(const struct tb_model *m) {
+  const struct tb_gguf *g = m->gguf;
+  const uint64_t header = tb_model_identity(g);
+  struct tb_crc crc;
+  tb_crc64_start(&crc);
+  tb_crc_add(&crc, &header, sizeof header);
+  for (size_t i = 0; i < tb_gguf_tensor_count(g); i++) {
+    const struct tb_gguf_tensor *t = tb_gguf_tensor_at(g, i);
+    const size_t n = t->bytes < SAMPLE ? (size_t)t->bytes : SAMPLE;
+    tb_crc_add(&crc, t->data + (t->bytes - n) / 2, n);
+  }
+  return tb_crc_value(&crc);
+}
+
 static enum tb_status add_bytes(void *user, unsigned char *piece, size_t bytes, struct tb_error *err) {
   (void)piece, (void)err;
   *(uint64_t *)user += bytes;
@@ -21,7 +37,7 @@ enum tb_status tb_session_save(struct tb_context *c, const char *path, const voi
                                struct tb_error *err) {
   const struct tb_allocator *alloc = &c->model->alloc;
   struct tb_cache_config config = tb_context_cache_config(c);
-  struct tb_session_header h = {.model = tb_model_identity(c->model->gguf),
+  struct tb_session_header h = {.model = c->model->identity,
                                 .plan = tb_cache_identity(&config),
                                 .n_tokens = tb_cache_length(c->cache),
                                 .n_state = tb_cache_state_words(c->cache),
@@ -46,7 +62,7 @@ enum tb_status tb_session_save(struct tb_context *c, const char *path, const voi
 
 /* What a load builds before it is swapped in. */
 struct loaded {
-  struct tb_cache *cache;
+  struct tb_cache *cache; /* a fresh one; the context's own when that is empty: then there is nothing to be lost */
   tb_token *tokens;
   uint32_t *state;
   void *extra;
@@ -55,7 +71,7 @@ struct loaded {
 static enum tb_status check_header(const struct tb_context *c, const struct tb_session_header *h,
                                    struct tb_error *err) {
   struct tb_cache_config config = tb_context_cache_config(c);
-  if (h->model != tb_model_identity(c->model->gguf)) return tb_fail(err, TB_E_ARG, "the session belongs to another model");
+  if (h->model != c->model->identity) return tb_fail(err, TB_E_ARG, "the session belongs to another model");
   if (h->plan != tb_cache_identity(&config) || h->n_state != tb_cache_state_words(c->cache))
     return tb_fail(err, TB_E_ARG, "the session was made with other cache types (-ctk, -ctv)");
   if (h->n_tokens > c->n_ctx)
@@ -70,19 +86,34 @@ static enum tb_status check_ids(const struct tb_context *c, const tb_token *ids,
   return TB_OK;
 }
 
+static enum tb_status place_for(struct tb_context *c, struct tb_cache **cache, struct tb_error *err) {
+  if (tb_cache_length(c->cache) == 0) {
+    *cache = c->cache;
+    return TB_OK;
+  }
+  struct tb_cache_config config = tb_context_cache_config(c);
+  return tb_cache_create(cache, &config, &c->model->kernels, c->team, &c->model->alloc, err);
+}
+
+/* After a failure: the context's own cache is emptied again, another one is given back. */
+static void give_up(struct tb_context *c, struct loaded *to) {
+  if (to->cache == c->cache) tb_cache_truncate(c->cache, 0);
+  else tb_cache_free(to->cache);
+  tb_free(&c->model->alloc, to->extra);
+}
+
 static enum tb_status load(struct tb_context *c, struct tb_session_reader *r, struct loaded *to, struct tb_error *err) {
   const struct tb_allocator *alloc = &c->model->alloc;
   const struct tb_session_header *h = &r->header;
   enum tb_status s = check_header(c, h, err);
   if (s) return s;
-  struct tb_cache_config config = tb_context_cache_config(c);
   to->tokens = tb_alloc(alloc, h->n_tokens, sizeof *to->tokens);
   to->state = tb_alloc(alloc, h->n_state, sizeof *to->state);
   to->extra = h->extra_bytes ? tb_alloc(alloc, h->extra_bytes, 1) : NULL;
   if (!to->tokens || !to->state || (h->extra_bytes && !to->extra))
     return tb_fail(err, TB_E_NOMEM, "session: out of memory");
   uint64_t bytes = 0;
-  if ((s = tb_cache_create(&to->cache, &config, &c->model->kernels, c->team, alloc, err)) ||
+  if ((s = place_for(c, &to->cache, err)) ||
       (s = tb_session_read(r, to->tokens, h->n_tokens * sizeof *to->tokens, err)) ||
       (s = tb_session_read(r, to->state, h->n_state * sizeof *to->state, err)) ||
       (s = tb_session_read(r, to->extra, h->extra_bytes, err)) || (s = check_ids(c, to->tokens, h->n_tokens, err)) ||
@@ -105,10 +136,9 @@ enum tb_status tb_session_load(struct tb_context *c, const char *path, void **ex
   s = load(c, &r, &to, err);
   if (s) {
     tb_fail_prefix(err, s, path);
-    tb_cache_free(to.cache);
-    tb_free(alloc, to.extra);
+    give_up(c, &to);
   } else {
-    tb_cache_free(c->cache);
+    if (to.cache != c->cache) tb_cache_free(c->cache);
     c->cache = c->pass.cache = to.cache;
     memcpy(c->history, to.tokens, r.header.n_tokens * sizeof *c->history);
     c->has_logits = false;

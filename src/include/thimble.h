@@ -83,6 +83,20 @@ struct tb_model_info {
 };
 void tb_model_get_info(const struct tb_model *model, struct tb_model_info *info);
 
+/* TB_E_IO, naming the file, when it was truncated, grown or rewritten since it was opened: what was computed since then
+ * cannot be trusted. (A file that was replaced by rename lives on.) Costs a system call per part. */
+enum tb_status tb_model_check(const struct tb_model *model, struct tb_error *err);
+
+/* Where part i of the model's file is mapped; false when there is no such part. A mapped file that is truncated, or whose
+ * disk fails, shows as SIGBUS in whoever reads it. The library installs no handlers; a program that wants to survive maps
+ * readable pages over the range in its own, finds out with tb_model_check or by itself, forgets what was computed
+ * (tb_truncate), and can still save the conversation. */
+struct tb_model_mapping {
+  const void *data;
+  size_t size;
+};
+bool tb_model_get_mapping(const struct tb_model *model, size_t i, struct tb_model_mapping *out);
+
 /* Names of the cache types, NULL-terminated. */
 const char *const *tb_cache_types(void);
 
@@ -166,13 +180,14 @@ const float *tb_logits(const struct tb_context *context);
 /* Forgets everything after the first n tokens (n ≤ n_past). */
 enum tb_status tb_truncate(struct tb_context *context, uint32_t n, struct tb_error *err);
 
-/* Writes the conversation — tokens, the cache as it is stored, and the caller's `extra` bytes — to a file that appears whole
- * or not at all. */
+/* Writes the conversation — tokens, the cache as it is stored, and the caller's `extra` bytes (at most 64 MiB) — to a file
+ * that appears whole or not at all. A program that limits the size of its files (RLIMIT_FSIZE) must ignore SIGXFSZ. */
 enum tb_status tb_session_save(struct tb_context *context, const char *path, const void *extra, size_t extra_bytes,
                                struct tb_error *err);
 /* Replaces the context's conversation by a saved one: of the same model and the same cache types; the context may be of
  * another size. *extra (free it with tb_session_free_extra; NULL when there were none) receives the caller's bytes. On any
- * failure the conversation is what it was. Evaluate at least one token before asking for logits. */
+ * failure the conversation is what it was. Evaluate at least one token before asking for logits. Memory: 1 MiB, and where
+ * there is a conversation to be replaced its cache a second time, until one of the two is given up. */
 enum tb_status tb_session_load(struct tb_context *context, const char *path, void **extra, size_t *extra_bytes,
                                struct tb_error *err);
 void tb_session_free_extra(const struct tb_context *context, void *extra);

@@ -1,6 +1,7 @@
 #include "io/gguf.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include "io/gguf_impl.h"
 
@@ -143,7 +144,10 @@ enum tb_status tb_gguf_check(const struct tb_gguf *g, struct tb_error *err) {
   for (unsigned i = 0; i < g->n_parts; i++) {
     if (g->parts[i].file.fd < 0) continue;
     enum tb_status s = tb_mapfile_check(&g->parts[i].file, err);
-    if (s) return s;
+    if (!s) continue;
+    char part[32];
+    snprintf(part, sizeof part, "part %u", i + 1);
+    return g->n_parts > 1 ? tb_fail_prefix(err, s, part) : s;
   }
   return TB_OK;
 }
