@@ -27,11 +27,22 @@ void chat_save(struct chat_session *s) {
     tb_chat_get(s->chat, i, &role, &text, &length);
     p = put(put(p, role, strlen(role)), text, length);
   }
-  if (!messages)
-    fprintf(stderr, "thimble chat: --session: out of memory, the conversation is not saved\n");
-  else if (tb_session_save(s->ctx, s->args->session, messages, bytes, &err) != TB_OK)
-    fprintf(stderr, "thimble chat: --session: the conversation is not saved: %s\n", err.text);
+  cli_autosave_begin(&s->autosave, s->answered);
+  if (!messages) snprintf(err.text, sizeof err.text, "out of memory");
+  const bool saved = messages && tb_session_save(s->ctx, s->args->session, messages, bytes, &err) == TB_OK;
+  if (!saved && !s->unsaved)
+    fprintf(stderr, "thimble %s: --session: the conversation is not saved: %s\n", s->args->verb, err.text);
+  s->unsaved = !saved;
+  cli_autosave_end(&s->autosave);
   free(messages);
+}
+
+void chat_save_partial(struct chat_session *s, const char *answer, size_t length) {
+  struct tb_error err;
+  const size_t n = tb_chat_count(s->chat);
+  if (tb_chat_add(s->chat, "assistant", answer, length, &err) != TB_OK) return; /* saved at the end, then */
+  chat_save(s);
+  tb_chat_keep(s->chat, n);
 }
 
 /* The next length-prefixed piece; false at the end or when the length is wrong. */
@@ -74,7 +85,7 @@ bool chat_restore(struct chat_session *s) {
             restore_messages(s, extra, bytes, &err);
   tb_session_free_extra(s->ctx, extra);
   if (!ok)
-    fprintf(stderr, "thimble chat: --session: %s\n", err.text);
+    fprintf(stderr, "thimble %s: --session: %s\n", s->args->verb, err.text);
   else if (s->interactive)
     fprintf(stderr, "[restored %zu messages from %s]\n", tb_chat_count(s->chat), s->args->session);
   return ok;

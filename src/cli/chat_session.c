@@ -37,14 +37,14 @@ static bool open_chat(struct chat_session *s, struct tb_error *err) {
   if (s->args->think) o.thinking = strcmp(s->args->think, "off") == 0 ? 0 : 1;
   s->hide_thinking = s->args->think && strcmp(s->args->think, "hide") == 0;
   if (name && access(name, R_OK) == 0) {
-    if (!(text = cli_read_file("chat", name, &length))) return false;
+    if (!(text = cli_read_file(s->args->verb, name, &length))) return false;
     o.template_text = text;
   } else {
     o.template_name = name;
   }
   enum tb_status status = tb_chat_create(&s->chat, s->model, &o, err);
   free(text);
-  if (status) cli_report("chat", err);
+  if (status) cli_report(s->args->verb, err);
   return status == TB_OK;
 }
 
@@ -55,25 +55,27 @@ bool chat_open(struct chat_session *s, const struct chat_args *args) {
   s->colours = isatty(STDOUT_FILENO);
   struct cli_cache cache = args->cache;
   struct tb_context_options o = {.n_ctx = args->n_ctx, .n_batch = args->n_batch, .n_threads = args->threads};
-  if (!cli_cache_open("chat", &cache, &o)) return false;
-  int planned = cli_plan_context("chat", args->model, &args->memory, &o, &s->plan);
-  bool opened = planned == CLI_OK && (s->model = cli_open_model("chat", args->model)) && open_chat(s, &err);
+  if (!cli_cache_open(args->verb, &cache, &o)) return false;
+  int planned = cli_plan_context(args->verb, args->model, &args->memory, &o, &s->plan);
+  bool opened = planned == CLI_OK && (s->model = cli_open_model(args->verb, args->model)) && open_chat(s, &err);
   enum tb_status made = opened ? tb_context_create(&s->ctx, s->model, &o, &err) : TB_OK;
   cli_cache_close(&cache);
   s->code = planned;
   if (!opened) return false;
   if (made != TB_OK || tb_sampler_create(&s->sampler, s->model, &args->sampler, &err) != TB_OK) {
-    cli_report("chat", &err);
+    cli_report(s->args->verb, &err);
     return false;
   }
   struct tb_context_info info;
   tb_context_get_info(s->ctx, &info);
   s->n_ctx = info.n_ctx;
+  if (!cli_guard_model(s->model)) return false;
   if (args->system && *args->system && !chat_set_system(s, args->system)) return false;
   return chat_restore(s);
 }
 
 void chat_close(struct chat_session *s) {
+  cli_unguard_model();
   free(s->ids);
   tb_sampler_free(s->sampler);
   tb_context_free(s->ctx);
@@ -154,12 +156,29 @@ static size_t visible_text(const struct tb_model *m, tb_token token, char *piece
   return n < cap ? n : cap;
 }
 
+/* What the last step computed was computed from a file that has changed: forget it. */
+static enum tb_status check_step(struct chat_session *s, uint32_t keep, struct tb_error *err) {
+  enum tb_status status = cli_check_model(s->model, err);
+  if (status) tb_truncate(s->ctx, keep, NULL);
+  return status;
+}
+
+/* Evaluates one token. */
+static enum tb_status step(struct chat_session *s, tb_token token, struct tb_error *err) {
+  struct tb_context_info info;
+  tb_context_get_info(s->ctx, &info);
+  enum tb_status status = tb_eval(s->ctx, &token, 1, NULL, NULL, err);
+  enum tb_status lost = status == TB_E_CONTEXT ? TB_OK : check_step(s, info.n_past, err);
+  return lost ? lost : status;
+}
+
 /* Until the model ends, a stop string comes, Ctrl-C is pressed or the context is full. */
 static enum tb_status generate(struct answer *a, struct tb_error *err) {
   struct chat_session *s = a->s;
   double start = now();
   enum tb_status status = TB_OK;
   s->answered = 0;
+  cli_autosave_begin(&s->autosave, 0);
   while (!status && (s->args->n_predict < 0 || s->answered < (size_t)s->args->n_predict) && !a->stream.stopped &&
          !cli_interrupted()) {
     tb_token token = tb_sampler_pick(s->sampler, tb_logits(s->ctx));
@@ -171,7 +190,8 @@ static enum tb_status generate(struct answer *a, struct tb_error *err) {
     s->answered++;
     if (ferror(stdout)) break;
     cli_cool_down();
-    status = tb_eval(s->ctx, &token, 1, NULL, NULL, err);
+    status = step(s, token, err);
+    if (!status && s->args->session && cli_autosave_due(&s->autosave, s->answered)) chat_save_partial(s, a->text, a->n);
   }
   cli_stream_end(&a->stream);
   if (a->thinking) style(a, "\033[0m");
@@ -199,6 +219,10 @@ static enum tb_status read_prompt(struct chat_session *s, struct tb_error *err) 
             n, s->n_ctx);
   double start = now();
   status = tb_eval_prompt(s->ctx, s->ids, n, &s->reused, cli_progress_show, &progress, err);
+  if (!status || status == TB_E_NUMERIC) { /* a changed file is the reason for non-finite numbers, not the model */
+    enum tb_status lost = check_step(s, (uint32_t)s->reused, err);
+    if (lost) return lost;
+  }
   s->read = n - s->reused;
   s->read_seconds = now() - start;
   return status;
@@ -209,11 +233,14 @@ enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t len
   const size_t before = tb_chat_count(s->chat);
   struct answer a = {.s = s, .stream = {.stops = &s->args->stops}};
   enum chat_outcome outcome = CHAT_GO_ON;
-  enum tb_status status = tb_chat_add(s->chat, "user", text, length, &err);
+  enum tb_status status = cli_check_model(s->model, &err);
+  if (!status) status = tb_chat_add(s->chat, "user", text, length, &err);
   if (!status) status = read_prompt(s, &err);
+  s->refused = status != TB_OK;
   if (status) { /* the question is taken back */
     tb_chat_keep(s->chat, before);
-    cli_report("chat", &err);
+    cli_report(s->args->verb, &err);
+    if (s->unsaved) chat_save(s);
     return status == TB_E_CONTEXT || status == TB_E_CANCELLED ? CHAT_GO_ON : CHAT_FAILED;
   }
   status = generate(&a, &err);
@@ -223,11 +250,11 @@ enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t len
             "more room]\n",
             s->n_ctx);
   else if (status) {
-    cli_report("chat", &err);
+    cli_report(s->args->verb, &err);
     outcome = CHAT_FAILED;
   }
   if (tb_chat_add(s->chat, "assistant", a.text ? a.text : "", a.n, &err) != TB_OK) {
-    cli_report("chat", &err);
+    cli_report(s->args->verb, &err);
     outcome = CHAT_FAILED;
   }
   free(a.text);
@@ -253,6 +280,6 @@ bool chat_set_system(struct chat_session *s, const char *text) {
   struct tb_error err;
   tb_chat_keep(s->chat, 0);
   if (!text || !*text || tb_chat_add(s->chat, "system", text, strlen(text), &err) == TB_OK) return true;
-  cli_report("chat", &err);
+  cli_report(s->args->verb, &err);
   return false;
 }

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 struct chat_args {
+  const char *verb; /* for messages */
   const char *model, *system, *file, *template_name, *think, *session;
   int32_t n_predict;
   uint32_t threads, n_ctx, n_batch;
@@ -26,7 +27,10 @@ struct chat_session {
   tb_token *ids; /* of the whole conversation; owned */
   size_t cap;
   uint32_t n_ctx;
+  struct cli_autosave autosave;
   int code; /* exit code of what failed while opening; CLI_OK: of another failure */
+  bool unsaved; /* the last attempt to save failed */
+  bool refused; /* the last question was taken back */
   bool colours, interactive, hide_thinking;
   /* of the last turn */
   size_t read, reused, answered;
@@ -40,8 +44,10 @@ bool chat_open(struct chat_session *s, const struct chat_args *args);
 void chat_close(struct chat_session *s);
 /* Restores args->session when that file exists; false (and a message) when it cannot be used. */
 bool chat_restore(struct chat_session *s);
-/* Saves to args->session; a failure is said and the conversation goes on. */
+/* Saves to args->session; a failure is said, once in a row, and the conversation goes on. */
 void chat_save(struct chat_session *s);
+/* The same with an answer that is still being written. */
+void chat_save_partial(struct chat_session *s, const char *answer, size_t length);
 /* One question and its answer. What goes wrong with this question alone (it does not fit, it was stopped) is said, the
  * question is taken back, and the conversation goes on. */
 enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t length);

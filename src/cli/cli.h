@@ -94,11 +94,34 @@ struct cli_progress {
 };
 bool cli_progress_show(void *user, size_t done, size_t total);
 
-/* SIGINT and SIGTERM set a flag once cli_catch_signals was called; a second signal ends the program. cli_resume forgets
- * an interrupt (not a SIGTERM). */
+/* Saving a session while an answer is being written: every 256 tokens or 30 seconds, in at most a twentieth of the time.
+ * Zeroed before the first begin, which starts the clock. */
+struct cli_autosave {
+  double last, took;
+  size_t tokens;
+};
+bool cli_autosave_due(const struct cli_autosave *a, size_t tokens);
+void cli_autosave_begin(struct cli_autosave *a, size_t tokens);
+void cli_autosave_end(struct cli_autosave *a);
+
+/* Signals (signals.c). For every verb: standard files that are closed are replaced by some that give errors, SIGPIPE and
+ * SIGXFSZ become errors too, and a mapped file that vanishes is named before the program ends. */
+void cli_open_standard_files(void);
+void cli_catch_faults(void);
+/* The file that is about to be mapped, for that message. */
+void cli_reading(const char *path);
+/* For verbs that answer: SIGINT, SIGTERM and SIGHUP end the program until cli_guard_model, and set flags from then on. A
+ * second one ends it; so do 1.5 seconds after a SIGTERM or SIGHUP. cli_resume forgets an interrupt (no other). */
 void cli_catch_signals(void);
+/* Survives the loss of this model's file until cli_unguard_model, which must come before the model is freed. False: out
+ * of memory. */
+bool cli_guard_model(const struct tb_model *model);
+void cli_unguard_model(void);
+/* TB_OK, or TB_E_IO when the file was changed or cannot be read: what was computed since the last good check is wrong. */
+enum tb_status cli_check_model(const struct tb_model *model, struct tb_error *err);
 bool cli_interrupted(void);
 bool cli_terminated(void);
+int cli_interrupt_code(int code); /* 128 + the signal that came, else `code` */
 void cli_resume(void);
 
 #endif

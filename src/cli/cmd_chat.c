@@ -68,7 +68,7 @@ static enum command run_command(struct chat_session *s, struct chat_args *args, 
 static bool ask(struct chat_session *s, const char *text, size_t length) {
   enum chat_outcome outcome = chat_turn(s, text, length);
   if (isatty(STDERR_FILENO)) chat_print_status(s);
-  return outcome == CHAT_GO_ON && !cli_terminated();
+  return outcome == CHAT_GO_ON;
 }
 
 static int converse(struct chat_session *s, struct chat_args *args) {
@@ -82,7 +82,7 @@ static int converse(struct chat_session *s, struct chat_args *args) {
   }
   cli_resume();
   if (s->interactive && code == CLI_OK) puts("Ask something; /help lists the commands, /exit leaves.");
-  while (code == CLI_OK && (line = cli_read_line("> ", s->interactive, &length))) {
+  while (code == CLI_OK && !cli_terminated() && (line = cli_read_line("> ", s->interactive, &length))) {
     enum command command = run_command(s, args, &line, &length, &system);
     if (length > 0 && (command == NOT_A_COMMAND || command == ASK) && !ask(s, line, length)) code = CLI_FAILED;
     free(line);
@@ -101,7 +101,7 @@ static bool check_think(const char *think) {
 }
 
 int cmd_chat(int argc, char **argv) {
-  struct chat_args a = {.n_predict = -1, .sampler = tb_sampler_defaults()};
+  struct chat_args a = {.verb = "chat", .n_predict = -1, .sampler = tb_sampler_defaults()};
   a.sampler.seed = (uint64_t)time(NULL);
   static const char no_gpu[] = "thimble computes on the CPU";
   const struct cli_option options[] = {
@@ -155,6 +155,7 @@ int cmd_chat(int argc, char **argv) {
   struct chat_session s = {0};
   int code = chat_open(&s, &a) ? converse(&s, &a) : s.code ? s.code : CLI_FAILED;
   if (a.memory.stats && s.ctx) cli_print_memory(s.plan);
+  if (s.unsaved && code == CLI_OK) code = CLI_FAILED; /* said when it happened */
   chat_close(&s);
   return code;
 }

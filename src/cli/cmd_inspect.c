@@ -31,6 +31,7 @@ int cmd_inspect(int argc, char **argv) {
     return CLI_USAGE;
   }
   struct tb_error err;
+  cli_reading(file);
   if (tb_inspect(file, NULL, write_text, NULL, &err) != TB_OK) return cli_report("inspect", &err);
   return CLI_OK;
 }

@@ -262,6 +262,7 @@ static int run(const struct plan_args *a, struct tb_plan_options *o) {
     fprintf(stderr, "thimble plan: -m FILE or --shape NAME:TYPE is needed\n");
     return CLI_USAGE;
   }
+  if (!a->shape) cli_reading(model);
   enum tb_status status = a->shape ? plan_shape(&plan, a->shape, o, &told, &err) : tb_plan_file(&plan, model, o, &err);
   if (status) return told ? CLI_USAGE : cli_report("plan", &err);
   struct tb_plan_info info;

@@ -1,11 +1,12 @@
 /* thimble run: one question and its answer; with --raw, or for a model without a chat template, a text's continuation.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include "cli/cli.h"
+#include "cli/chat_session.h"
 
 struct run_args {
   const char *model, *prompt, *file, *tokens, *logits;
@@ -14,7 +15,7 @@ struct run_args {
   struct tb_sampler_options sampler;
   bool no_escape, raw, ignore_eos, all_logits, quiet, help;
   const char *system;
-  const char *seed;
+  const char *seed, *session;
   struct cli_list stops;
   struct cli_cache cache;
   struct cli_memory memory;
@@ -70,9 +71,10 @@ static tb_token *parse_ids(const char *path, size_t *n) {
 }
 
 /* The prompt as it stands. */
-static enum tb_status plain_ids(const struct tb_model *model, const char *text, size_t length, tb_token *ids,
-                                size_t cap, size_t *n, struct tb_error *err) {
-  return tb_tokenize(model, text, length, TB_TOKENIZE_SPECIAL_PARSE | TB_TOKENIZE_SPECIAL_ADD, ids, cap, n, err);
+static enum tb_status plain_ids(const struct tb_model *model, bool first, const char *text, size_t length,
+                                tb_token *ids, size_t cap, size_t *n, struct tb_error *err) {
+  const unsigned flags = TB_TOKENIZE_SPECIAL_PARSE | (first ? TB_TOKENIZE_SPECIAL_ADD : 0);
+  return tb_tokenize(model, text, length, flags, ids, cap, n, err);
 }
 
 /* The prompt as a question, through the model's chat template. */
@@ -89,7 +91,9 @@ static enum tb_status chat_ids(const struct run_args *a, const struct tb_model *
   return s;
 }
 
-static tb_token *prompt_tokens(const struct run_args *a, const struct tb_model *model, size_t *n, int *code) {
+/* `first`: nothing stands before it. */
+static tb_token *prompt_tokens(const struct run_args *a, const struct tb_model *model, bool first, size_t *n,
+                               int *code) {
   *code = CLI_FAILED;
   if (a->tokens) return parse_ids(a->tokens, n);
   size_t length, cap;
@@ -108,7 +112,8 @@ static tb_token *prompt_tokens(const struct run_args *a, const struct tb_model *
     tb_token *grown = realloc(ids, cap * sizeof *ids);
     if (!grown) break;
     ids = grown;
-    s = chat ? chat_ids(a, model, text, length, ids, cap, n, &err) : plain_ids(model, text, length, ids, cap, n, &err);
+    s = chat ? chat_ids(a, model, text, length, ids, cap, n, &err)
+             : plain_ids(model, first, text, length, ids, cap, n, &err);
     again = s == TB_OK && *n > cap; /* a template may add much */
     cap = *n;
   }
@@ -120,6 +125,54 @@ end:
     return NULL;
   }
   return ids ? ids : calloc(1, sizeof *ids);
+}
+
+/* ------------------------------------------------------------------------------------------------------ session */
+
+/* --raw --session: text that is continued from one start to the next; without messages, so without extra bytes. */
+static bool restore(const struct run_args *a, struct tb_context *ctx) {
+  struct tb_error err;
+  void *extra = NULL;
+  size_t n = 0;
+  if (!a->session || (access(a->session, F_OK) != 0 && errno == ENOENT)) return true;
+  bool ok = tb_session_load(ctx, a->session, &extra, &n, &err) == TB_OK;
+  if (ok && n > 0) {
+    snprintf(err.text, sizeof err.text, "%s: is a conversation; continue it without --raw", a->session);
+    ok = false;
+  }
+  tb_session_free_extra(ctx, extra);
+  if (!ok) fprintf(stderr, "thimble run: --session: %s\n", err.text);
+  return ok;
+}
+
+static bool save(const struct run_args *a, struct tb_context *ctx) {
+  struct tb_error err;
+  if (!a->session || tb_session_save(ctx, a->session, NULL, 0, &err) == TB_OK) return true;
+  fprintf(stderr, "thimble run: --session: the text is not saved: %s\n", err.text);
+  return false;
+}
+
+/* Without --raw a session is the chat's: this is one more turn of it. */
+static int ask_in_session(const struct run_args *a) {
+  const struct chat_args c = {.verb = "run", .model = a->model, .system = a->system, .session = a->session, .cache = a->cache,
+                              .n_predict = a->n_predict, .threads = a->threads, .n_ctx = a->n_ctx, .n_batch = a->n_batch,
+                              .sampler = a->sampler, .stops = a->stops, .memory = a->memory};
+  struct chat_session s = {0};
+  size_t length;
+  char *text = prompt_text(a, &length);
+  if (!text) return CLI_FAILED;
+  int code = CLI_USAGE;
+  if (length == 0)
+    fprintf(stderr, "thimble run: the prompt is empty\n");
+  else if (chat_open(&s, &c))
+    code = cli_interrupt_code(chat_turn(&s, text, length) == CHAT_GO_ON && !s.unsaved && !s.refused ? CLI_OK : CLI_FAILED);
+  else
+    code = s.code ? s.code : CLI_FAILED;
+  if (code == CLI_OK && !a->quiet) chat_print_status(&s);
+  if (a->memory.stats && s.ctx) cli_print_memory(s.plan);
+  chat_close(&s);
+  free(text);
+  return code;
 }
 
 /* ------------------------------------------------------------------------------------------------------- logits */
@@ -171,6 +224,23 @@ static void print_timing(const struct timing *t) {
           t->generate > 0 ? (double)t->n_generated / t->generate : 0.0);
 }
 
+/* What was just computed, from a file that has changed, is forgotten. */
+static enum tb_status check_step(const struct tb_model *model, struct tb_context *ctx, enum tb_status status,
+                                 uint32_t before, struct tb_error *err) {
+  if (status && status != TB_E_NUMERIC) return status;
+  enum tb_status lost = cli_check_model(model, err);
+  if (lost) tb_truncate(ctx, before, NULL);
+  return lost ? lost : status;
+}
+
+static enum tb_status eval(const struct tb_model *model, struct tb_context *ctx, const tb_token *ids, size_t n,
+                           struct cli_progress *progress, struct tb_error *err) {
+  struct tb_context_info info;
+  tb_context_get_info(ctx, &info);
+  enum tb_status status = tb_eval(ctx, ids, n, progress ? cli_progress_show : NULL, progress, err);
+  return check_step(model, ctx, status, info.n_past, err);
+}
+
 static int generate(const struct run_args *a, const struct tb_model *model, struct tb_context *ctx,
                     struct tb_sampler *sampler, const tb_token *ids, size_t n_ids) {
   struct tb_error err;
@@ -179,11 +249,13 @@ static int generate(const struct run_args *a, const struct tb_model *model, stru
   double start = now();
   for (size_t i = 0; i < n_ids; i++)
     tb_sampler_accept(sampler, ids[i]);
-  if (tb_eval(ctx, ids, n_ids, cli_progress_show, &progress, &err) != TB_OK) return cli_report("run", &err);
+  if (eval(model, ctx, ids, n_ids, &progress, &err) != TB_OK) return cli_interrupt_code(cli_report("run", &err));
   timing.prompt = now() - start;
   struct cli_stream stream = {.stops = &a->stops};
+  struct cli_autosave autosave = {0};
   int code = CLI_OK;
   start = now();
+  cli_autosave_begin(&autosave, 0);
   for (int32_t i = 0; (a->n_predict < 0 || i < a->n_predict) && !stream.stopped && !cli_interrupted(); i++) {
     tb_token token = tb_sampler_pick(sampler, tb_logits(ctx));
     timing.n_generated++;
@@ -191,13 +263,18 @@ static int generate(const struct run_args *a, const struct tb_model *model, stru
     char piece[1024];
     size_t n = tb_token_text(model, token, false, piece, sizeof piece);
     cli_stream_put(&stream, piece, n < sizeof piece ? n : sizeof piece);
-    if (a->n_predict >= 0 && i + 1 == a->n_predict) break;
+    if (a->n_predict >= 0 && i + 1 == a->n_predict && !a->session) break; /* a session holds its last token too */
     if (ferror(stdout)) {
       code = CLI_FAILED;
       break;
     }
     cli_cool_down();
-    enum tb_status status = tb_eval(ctx, &token, 1, NULL, NULL, &err);
+    enum tb_status status = eval(model, ctx, &token, 1, NULL, &err);
+    if (!status && a->session && cli_autosave_due(&autosave, timing.n_generated)) {
+      cli_autosave_begin(&autosave, timing.n_generated);
+      save(a, ctx);
+      cli_autosave_end(&autosave);
+    }
     if (status == TB_E_CONTEXT) {
       struct tb_context_info info;
       tb_context_get_info(ctx, &info);
@@ -208,16 +285,19 @@ static int generate(const struct run_args *a, const struct tb_model *model, stru
     if (status) {
       cli_stream_end(&stream);
       fputc('\n', stderr);
-      return cli_report("run", &err);
+      code = cli_report("run", &err);
+      break;
     }
   }
   timing.generate = now() - start;
   cli_stream_end(&stream);
+  if (!save(a, ctx) && code == CLI_OK) code = CLI_FAILED;
+  if (code != CLI_OK) return code;
   if (!a->quiet)
     print_timing(&timing);
   else if (isatty(STDOUT_FILENO))
     putchar('\n');
-  return code;
+  return cli_interrupt_code(code);
 }
 
 /* --------------------------------------------------------------------------------------------------------- verb */
@@ -227,12 +307,13 @@ static int run_model(const struct run_args *a, struct tb_model *model, const str
   struct tb_context *ctx = NULL;
   struct tb_sampler *sampler = NULL;
   struct tb_error err;
+  struct tb_context_info info;
   size_t n_ids = 0;
   int code;
-  tb_token *ids = prompt_tokens(a, model, &n_ids, &code);
-  if (!ids) return code;
+  tb_token *ids = NULL;
+  if (!a->session && !(ids = prompt_tokens(a, model, true, &n_ids, &code))) return code;
   code = CLI_USAGE;
-  if (n_ids == 0) {
+  if (n_ids == 0 && !a->session) {
     fprintf(stderr, "thimble run: the prompt is empty\n");
     goto end;
   }
@@ -241,7 +322,17 @@ static int run_model(const struct run_args *a, struct tb_model *model, const str
     code = cli_report("run", &err);
     goto end;
   }
-  struct tb_context_info info;
+  if (a->session) {
+    code = CLI_FAILED;
+    if (!restore(a, ctx)) goto end;
+    tb_context_get_info(ctx, &info);
+    if (!(ids = prompt_tokens(a, model, info.n_past == 0, &n_ids, &code))) goto end;
+    if (n_ids == 0) {
+      fprintf(stderr, "thimble run: the prompt is empty\n");
+      code = CLI_USAGE;
+      goto end;
+    }
+  }
   struct tb_model_info minfo;
   tb_context_get_info(ctx, &info);
   tb_model_get_info(model, &minfo);
@@ -270,7 +361,9 @@ static int plan_and_run(struct run_args *a) {
   struct tb_model *model = NULL;
   int code = cli_plan_context("run", a->model, &a->memory, &options, &plan);
   if (code == CLI_OK)
-    code = (model = cli_open_model("run", a->model)) ? run_model(a, model, &options, plan) : CLI_FAILED;
+    code = (model = cli_open_model("run", a->model)) && cli_guard_model(model) ? run_model(a, model, &options, plan)
+                                                                               : CLI_FAILED;
+  cli_unguard_model();
   tb_model_free(model);
   tb_plan_free(plan);
   cli_cache_close(&a->cache);
@@ -308,6 +401,8 @@ int cmd_run(int argc, char **argv) {
       {NULL, "--prefer", CLI_STRING, &a.memory.prefer, 0, 0, "WHAT",
        "quality, speed or context, where memory does not allow all"},
       {NULL, "--stats", CLI_FLAG, &a.memory.stats, 0, 0, NULL, "print the memory that was planned and that was taken"},
+      {NULL, "--session", CLI_STRING, &a.session, 0, 0, "FILE",
+       "ask in the conversation of this file (with --raw: continue its text) and keep it there"},
       {NULL, "--ignore-eos", CLI_FLAG, &a.ignore_eos, 0, 0, NULL, "go on after the end of the answer"},
       {NULL, "--no-escape", CLI_FLAG, &a.no_escape, 0, 0, NULL, "take backslashes in -p as they are"},
       {"-sys", "--system-prompt", CLI_STRING, &a.system, 0, 0, "TEXT",
@@ -337,7 +432,11 @@ int cmd_run(int argc, char **argv) {
       return CLI_USAGE;
     }
   }
+  if (a.session && (a.tokens || a.logits || (a.ignore_eos && !a.raw))) {
+    fprintf(stderr, "thimble run: --session: goes with neither --tokens nor --logits, and with --ignore-eos only under --raw\n");
+    return CLI_USAGE;
+  }
   if (!cli_use_cpus("run", &a.cpus, a.threads > 0)) return CLI_USAGE;
   cli_catch_signals();
-  return plan_and_run(&a);
+  return a.session && !a.raw ? ask_in_session(&a) : plan_and_run(&a);
 }

@@ -1,4 +1,3 @@
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +45,8 @@ static void tame_heap(void) {
 
 int main(int argc, char **argv) {
   tame_heap();
-  signal(SIGPIPE, SIG_IGN); /* a closed reader shows as a write error */
+  cli_open_standard_files();
+  cli_catch_faults();
   if (argc < 2) {
     print_help();
     return CLI_USAGE;

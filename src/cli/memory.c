@@ -88,6 +88,7 @@ int cli_plan_context(const char *verb, const char *model, const struct cli_memor
     if (!cli_bundled_model(bundled, sizeof bundled)) return CLI_OK; /* opening the model says so */
     model = bundled;
   }
+  cli_reading(model);
   if (tb_plan_file(plan, model, &o, &err) != TB_OK) return cli_report(verb, &err);
   struct tb_plan_info info;
   tb_plan_get_info(*plan, &info);

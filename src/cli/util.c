@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +62,7 @@ struct tb_model *cli_open_model(const char *verb, const char *path) {
     }
     path = bundled;
   }
+  cli_reading(path);
   struct tb_model_options options = {.isa = cli_isa()};
   struct tb_model *model;
   struct tb_error err;
@@ -220,31 +220,21 @@ bool cli_progress_show(void *user, size_t done, size_t total) {
   return !cli_interrupted();
 }
 
-/* ------------------------------------------------------------------------------------------------------ signals */
+/* ------------------------------------------------------------------------------------------------------- saving */
 
-static volatile sig_atomic_t interrupted, terminated;
-
-static void on_signal(int number) {
-  if (interrupted) _exit(128 + number); /* the second one leaves at once */
-  interrupted = 1;
-  if (number == SIGTERM) terminated = 1;
+bool cli_autosave_due(const struct cli_autosave *a, size_t tokens) {
+  enum { TOKENS = 256, SECONDS = 30, SHARE = 20 /* at most this part of the time goes into saving */ };
+  const double since = now() - a->last;
+  return (tokens - a->tokens >= TOKENS || since >= SECONDS) && since >= (SHARE - 1) * a->took;
 }
 
-void cli_catch_signals(void) {
-  struct sigaction action = {.sa_handler = on_signal};
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
+void cli_autosave_begin(struct cli_autosave *a, size_t tokens) {
+  a->last = now();
+  a->tokens = tokens;
 }
 
-bool cli_interrupted(void) {
-  return interrupted;
-}
-
-bool cli_terminated(void) {
-  return terminated;
-}
-
-void cli_resume(void) {
-  if (!terminated) interrupted = 0;
+void cli_autosave_end(struct cli_autosave *a) {
+  const double t = now();
+  a->took = t - a->last;
+  a->last = t;
 }
