@@ -202,9 +202,50 @@ static void test_moved_fields(void **state) {
 
 static void test_truncations(void **state) {
   (void)state;
-  struct gguf_make good = second_sample();
-  for (size_t n = 0; n < good.n; n++) check_case(good.data, n, good.header_end, "truncated");
-  make_free(&good);
+  for (int k = 0; k < 2; k++) {
+    struct gguf_make good = sample(k);
+    for (size_t n = 0; n < good.n; n++) check_case(good.data, n, good.header_end, "truncated");
+    make_free(&good);
+  }
+}
+
+/* The smallest files that have a key of each kind and a tensor: every byte of their headers with every value. */
+static struct gguf_make small_sample(int k) {
+  struct gguf_make m;
+  static const char *const words[] = {"a", "bc"};
+  make_begin(&m, 3, 1, 2);
+  if (k == 0) {
+    make_kv_u32(&m, "general.alignment", 32);
+    make_strings(&m, "w", 2, words);
+  } else {
+    make_kv_str(&m, "s", "text");
+    make_array(&m, "a", TB_GGUF_U16, 3, "\1\0\2\0\3\0", 6);
+  }
+  make_tensor(&m, "t", 2, (const uint64_t[]){32, 2}, k == 0 ? 8 : 0, 0);
+  make_data(&m, 32, k == 0 ? 68 : 256);
+  return m;
+}
+
+static void test_every_byte(void **state) {
+  (void)state;
+  memset(&seen, 0, sizeof seen);
+  for (int k = 0; k < 2; k++) {
+    struct gguf_make good = small_sample(k);
+    const size_t accepted = seen.accepted;
+    check_case(good.data, good.n, good.header_end, "the good file");
+    assert_int_equal(seen.accepted, accepted + 1);
+    for (size_t i = 0; i < good.header_end; i++)
+      for (unsigned v = 0; v < 256; v += tb_check_short() ? 23 : 1) {
+        char what[64];
+        const unsigned char kept = good.data[i];
+        snprintf(what, sizeof what, "small file %d, byte %zu = %u", k, i, v);
+        good.data[i] = (unsigned char)v;
+        check_case(good.data, good.n, good.header_end, what);
+        good.data[i] = kept;
+      }
+    make_free(&good);
+  }
+  print_message("%zu cases, %zu of them valid, slowest %.6f s\n", seen.cases, seen.accepted, seen.slowest);
 }
 
 /* Several fields at once, and bits anywhere: by chance, the same chance every time. */
@@ -236,7 +277,7 @@ static void test_random_damage(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_field_by_field), cmocka_unit_test(test_duplicates),    cmocka_unit_test(test_moved_fields),
-      cmocka_unit_test(test_truncations),    cmocka_unit_test(test_random_damage),
+      cmocka_unit_test(test_truncations),    cmocka_unit_test(test_every_byte),    cmocka_unit_test(test_random_damage),
   };
   return cmocka_run_group_tests_name("hostile gguf", tests, NULL, NULL);
 }

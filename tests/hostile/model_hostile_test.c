@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "base/clock.h"
 #include "tests/support/count_alloc.h"
 #include "tests/support/gguf_edit.h"
@@ -65,6 +66,15 @@ static double slowdown(void) {
 #endif
 }
 
+/* What is no weight. */
+static size_t header_bytes(const struct gguf_edit *e, const char *path) {
+  struct stat st;
+  assert_int_equal(stat(path, &st), 0);
+  size_t n = (size_t)st.st_size;
+  for (size_t i = 0; i < e->n_tensors; i++) n -= e->tensors[i].n < n ? e->tensors[i].n : n;
+  return n;
+}
+
 static void check_case(const struct gguf_edit *e, enum expect expect, const char *text, const char *what) {
   const char *path = tmpdir_file(&dir, "model.gguf");
   edit_write(e, path);
@@ -80,6 +90,7 @@ static void check_case(const struct gguf_edit *e, enum expect expect, const char
   seen.refused += s != TB_OK;
   if (took > seen.slowest) seen.slowest = took;
   if (took > 0.1 * slowdown()) fail_msg("%s: took %.3f s", what, took);
+  if (c.peak > 4 * header_bytes(e, path) + (1 << 20)) fail_msg("%s: %zu bytes of memory", what, c.peak);
   if (expect == OPENS && s) fail_msg("%s: refused: %s", what, err.text);
   if (expect == REFUSED && !s) fail_msg("%s: accepted", what);
   if (s) {

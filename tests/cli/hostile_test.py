@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+"""The program in a hostile place: signals at any moment, a model that changes under it, closed and broken files, small
+limits, a full disk, no /proc. It ends by itself, says why, and what was saved stays whole.
+usage: hostile_test.py PROGRAM MODEL [ROUNDS]   (rounds of what is random, 2 by default; 500 for the long form)"""
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM, MODEL = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+ROUNDS = int(sys.argv[3]) if len(sys.argv) > 3 else 2
+QUESTION = b"What is the capital of France?\n"
+ENDLESS = ["run", "--raw", "--ignore-eos", "--temp", "0", "-c", "8192", "-n", "8000", "-p", "Once upon a time"]
+random.seed(20260801)
+
+
+class Hostile(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="thimble-hostile-")
+        self.addCleanup(shutil.rmtree, self.folder, True)
+        self.model = os.path.join(self.folder, "model.gguf")
+        shutil.copyfile(MODEL, self.model)
+        self.session = os.path.join(self.folder, "session")
+
+    def start(self, *arguments, **keywords):
+        keywords = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
+        child = subprocess.Popen([PROGRAM, *arguments], **keywords)
+        self.addCleanup(self.put_away, child)
+        return child
+
+    @staticmethod
+    def put_away(child):
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe and not pipe.closed:
+                try:
+                    pipe.close()
+                except OSError:
+                    pass
+
+    def ended(self, child, codes, **keywords):
+        out, err = child.communicate(timeout=60, **keywords)
+        self.assertIn(child.returncode, codes, (child.args, err))
+        return out, err
+
+    def run_it(self, *arguments, codes=(0,), stdin=b"", **keywords):
+        return self.ended(self.start(*arguments, **keywords), codes, input=stdin)
+
+    def make_session(self):
+        self.run_it("chat", "-m", MODEL, "--session", self.session, "--temp", "0", stdin=QUESTION)
+        with open(self.session, "rb") as f:
+            return f.read()
+
+    def messages(self):
+        """Tokens of the saved conversation; fails when the file cannot be used."""
+        _, err = self.run_it("run", "-m", MODEL, "--session", self.session, "-p", "And?", "-n", "1", "--temp", "0")
+        return int(err.split(b"reused ")[1].split(b";")[0])
+
+    def assert_clean(self):
+        left = [n for n in os.listdir(self.folder) if n.endswith(".tmp")]
+        self.assertEqual(left, [])
+
+
+def catches(pid, number):
+    """True once the process has a handler for the signal."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            for line in f:
+                if line.startswith("SigCgt:"):
+                    return int(line.split()[1], 16) >> (number - 1) & 1
+    except OSError:
+        pass
+    return False
+
+
+class Signals(Hostile):
+    slowest = 0.0
+
+    def signalled(self, child, number, delay, codes):
+        while not catches(child.pid, number) and child.poll() is None:
+            time.sleep(0.0005)
+        time.sleep(delay)
+        sent = time.monotonic()
+        if child.poll() is None:
+            child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+        Signals.slowest = max(Signals.slowest, time.monotonic() - sent)
+        self.assertIn(child.returncode, codes, (child.args, number, delay, err))
+        return out, err
+
+    def test_terminate_at_any_moment(self):
+        for _ in range(ROUNDS):
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                delay = random.choice((0, 0.002, 0.01, 0.05, 0.2)) * random.random()
+                child = self.start(*ENDLESS, "-m", self.model, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                self.signalled(child, number, delay, (128 + number,))
+
+    def test_terminate_a_chat_at_any_moment(self):
+        self.make_session()
+        for _ in range(ROUNDS):
+            child = self.start("chat", "-m", self.model, "--session", self.session, "-n", "400")
+            child.stdin.write(b"Tell me a story about a fox.\n" * 3)
+            child.stdin.flush()
+            self.signalled(child, signal.SIGTERM, 0.3 * random.random(), (0, 143))
+            self.assertGreater(self.messages(), 0)
+            self.assert_clean()
+
+    def test_terminate_while_waiting(self):
+        child = self.start("chat", "-m", self.model, "--session", self.session)
+        child.stdin.write(QUESTION)
+        child.stdin.flush()
+        self.assertIn(b"Paris", child.stdout.readline())
+        time.sleep(0.1)
+        self.signalled(child, signal.SIGTERM, 0, (0,))
+        self.assertGreater(self.messages(), 10)
+
+    def test_interrupt_stops_an_answer_first(self):
+        child = self.start("chat", "-m", self.model, "--session", self.session, "--temp", "0")
+        child.stdin.write(QUESTION)
+        child.stdin.flush()
+        child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        # At the prompt it leaves the chat in order.
+        self.ended(child, (0, 130))
+        self.assertGreater(self.messages(), 10)
+
+    @classmethod
+    def tearDownClass(cls):
+        print(f"slowest end after a signal: {cls.slowest:.3f} s", flush=True)
+
+
+class ModelChanges(Hostile):
+    """The file is cut or rewritten while it is mapped."""
+
+    def cut(self, size):
+        os.truncate(self.model, size)
+
+    def rewrite(self, _):
+        with open(self.model, "r+b") as f:
+            f.seek(os.path.getsize(self.model) // 2)
+            f.write(bytes(100_000))
+
+    def chat_with(self, change, size):
+        child = self.start("chat", "-m", self.model, "--session", self.session, "--temp", "0")
+        child.stdin.write(QUESTION)
+        child.stdin.flush()
+        self.assertIn(b"Paris", child.stdout.readline())
+        change(size)
+        _, err = self.ended(child, (1,), input=b"Tell me a story about a fox.\n")
+        self.assertIn(b"model.gguf", err)
+        self.assertEqual(len(err.splitlines()), 1, err)
+        self.assertGreater(self.messages(), 20)
+
+    def test_cut_between_turns(self):
+        for size in (0, 4096, os.path.getsize(MODEL) // 2, os.path.getsize(MODEL) - 1):
+            shutil.copyfile(MODEL, self.model)
+            self.chat_with(self.cut, size)
+
+    def test_rewritten_between_turns(self):
+        self.chat_with(self.rewrite, 0)
+
+    def test_replaced_by_rename(self):
+        child = self.start("chat", "-m", self.model, "--temp", "0")
+        child.stdin.write(QUESTION)
+        child.stdin.flush()
+        child.stdout.readline()
+        os.rename(shutil.copyfile(__file__, self.model + ".new"), self.model)
+        out, _ = self.ended(child, (0,), input=QUESTION)
+        self.assertIn(b"Paris", out)
+
+    def test_while_answering(self):
+        for i in range(ROUNDS):
+            shutil.copyfile(MODEL, self.model)
+            session = [] if i % 2 else ["--session", self.session]
+            child = self.start(*ENDLESS, "-m", self.model, *session)
+            child.stdout.read(200)
+            (self.rewrite if i % 3 == 2 else self.cut)(random.choice((0, 4096, 1_000_000)))
+            _, err = self.ended(child, (1,))
+            self.assertIn(b"model.gguf", err)
+            if session:
+                self.run_it("run", "--raw", "-m", MODEL, "-c", "8192", *session, "-p", "x", "-n", "1")
+                os.unlink(self.session)
+
+    def test_while_loading(self):
+        for verb in (["run", "-p", "a", "-n", "2"], ["bench", "-p", "8", "-n", "2", "-r", "1"], ["inspect"], ["plan"]):
+            for _ in range(ROUNDS):
+                shutil.copyfile(MODEL, self.model)
+                child = self.start(*verb, "-m", self.model)
+                time.sleep(0.03 * random.random())
+                self.cut(random.choice((0, 4096, 1_000_000)))
+                _, err = self.ended(child, (0, 1))
+                if child.returncode:
+                    self.assertIn(b"model.gguf", err)
+
+
+class Files(Hostile):
+    """Standard files that are closed, broken or full; nothing where a program expects the system."""
+
+    def in_shell(self, line, codes, **keywords):
+        done = subprocess.run(["sh", "-c", line, "sh", PROGRAM, self.model, self.session], capture_output=True, timeout=60,
+                              check=False, stdin=subprocess.DEVNULL, **keywords)
+        self.assertIn(done.returncode, codes, (line, done.stderr))
+        return done
+
+    def test_broken_output(self):
+        self.in_shell('"$1" run -m "$2" --raw --ignore-eos -n 2000 -c 4096 -p a 2>/dev/null | head -c 1; true', (0,))
+        child = self.start(*ENDLESS, "-m", self.model)
+        child.stdout.read(10)
+        child.stdout.close()
+        self.assertEqual(child.wait(timeout=60), 1)
+
+    def test_closed_files(self):
+        before = self.make_session()
+        ask = '"$1" run -m "$2" --session "$3" -p "And of Italy?" -n 20 --temp 0 '
+        self.in_shell(ask + ">&-", (1,))
+        self.in_shell(ask + ">&- 2>&- <&-", (1,))
+        self.in_shell(ask + "2>&-", (0,))
+        self.in_shell('"$1" chat -m "$2" --session "$3" <&-', (0, 1))
+        self.assertGreater(self.messages(), 10)
+        self.assertTrue(before)
+        with open(self.model, "rb") as a, open(MODEL, "rb") as b:
+            self.assertEqual(a.read(), b.read())
+
+    def test_empty_environment(self):
+        self.in_shell('"$1" run -m "$2" -p hi -n 2', (0,), env={})
+        self.in_shell('cd / && "$1" run -m "$2" -p hi -n 2', (0,), env={"HOME": "/no/such/folder"})
+
+    def test_without_proc_and_sys(self):
+        line = 'mount -t tmpfs none /proc && mount -t tmpfs none /sys && "$1" run -m "$2" -p hi -n 2 --session "$3"'
+        if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+            self.skipTest("no rights to unshare")
+        done = subprocess.run(["unshare", "-m", "sh", "-c", line, "sh", PROGRAM, self.model, self.session],
+                              capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertGreater(self.messages(), 0)
+
+
+class Limits(Hostile):
+    def limited(self, what, soft, *arguments, codes=(0, 1, 2), stdin=b""):
+        def limit():
+            resource.setrlimit(what, (soft, soft))
+        child = self.start(*arguments, preexec_fn=limit)
+        out, err = child.communicate(input=stdin, timeout=60)
+        # 127: the loader, before the program began
+        self.assertIn(child.returncode, (*codes, 127), (arguments, soft, err))
+        return child.returncode, out, err
+
+    def sweep(self, what, first, last):
+        """From too little to enough: at every step it works or says why not."""
+        worked = refused = 0
+        steps = max(10, ROUNDS)
+        for i in range(steps):
+            soft = int(first * (last / first) ** (i / (steps - 1)))
+            code, _, err = self.limited(what, soft, "run", "-m", self.model, "-p", "hi", "-n", "4", "-c", "512", "-t", "2")
+            worked += code == 0
+            refused += code != 0
+            if code:
+                self.assertTrue(err.strip(), soft)
+        self.assertGreater(worked, 0)
+        self.assertGreater(refused, 0)
+
+    def test_address_space(self):
+        self.sweep(resource.RLIMIT_AS, 2 << 20, 512 << 20)
+
+    def test_data(self):
+        self.sweep(resource.RLIMIT_DATA, 256 << 10, 512 << 20)
+
+    def test_others(self):
+        ask = ["run", "-m", self.model, "-p", "hi", "-n", "4"]
+        for n in range(3, 12):
+            self.limited(resource.RLIMIT_NOFILE, n, *ask)
+        for size in (64 << 10, 256 << 10, 1 << 20):
+            self.limited(resource.RLIMIT_STACK, size, *ask)
+        self.limited(resource.RLIMIT_CORE, 0, *ask, codes=(0,))
+
+    def test_file_size(self):
+        before = self.make_session()
+        ask = ["run", "-m", self.model, "--session", self.session, "-p", "And of Italy?", "-n", "20", "--temp", "0"]
+        for limit in (0, 1, 1000, len(before), len(before) + 100):
+            code, out, err = self.limited(resource.RLIMIT_FSIZE, limit, *ask)
+            self.assertEqual(code, 1, err)
+            self.assertIn(b"not saved", err)
+            self.assertTrue(out.strip())
+            with open(self.session, "rb") as f:
+                self.assertEqual(f.read(), before)
+            self.assert_clean()
+
+    def test_full_disk(self):
+        before = self.make_session()
+        line = ('mount -t tmpfs -o size=512k none "$4" && cp "$3" "$4/session" && dd if=/dev/zero of="$4/fill" 2>/dev/null; '
+                '"$1" run -m "$2" --session "$4/session" -p "And?" -n 9 --temp 0; code=$?; cmp "$3" "$4/session" || exit 9; '
+                'ls -A "$4" | grep -c tmp && exit 8; exit $code')
+        disk = os.path.join(self.folder, "disk")
+        os.mkdir(disk)
+        if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+            self.skipTest("no rights to unshare")
+        done = subprocess.run(["unshare", "-m", "sh", "-c", line, "sh", PROGRAM, self.model, self.session, disk],
+                              capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, 1, (done.stdout, done.stderr))
+        self.assertIn(b"no room", done.stderr)
+        self.assertTrue(before)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
