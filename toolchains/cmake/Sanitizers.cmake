@@ -8,3 +8,20 @@ if(TB_SANITIZE)
   add_compile_options(-fsanitize=${TB_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${TB_SANITIZE})
 endif()
+
+# Branch coverage of the files that read untrusted input (tests/coverage.sh). Only these are instrumented.
+option(TB_COVERAGE "Instrument src/io for coverage (clang)" OFF)
+set(TB_COVERAGE_FLAGS "")
+if(TB_COVERAGE)
+  set(TB_COVERAGE_FLAGS "-fprofile-instr-generate;-fcoverage-mapping")
+  add_link_options(-fprofile-instr-generate)
+endif()
+
+# Fuzzing (tests/fuzz): everything reports what it covers, the targets are linked with libFuzzer.
+option(TB_FUZZ "Build the fuzz targets for libFuzzer (clang)" OFF)
+if(TB_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "TB_FUZZ needs clang: CMAKE_C_COMPILER=clang")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Runs fuzz targets with libFuzzer (clang), one after the other.
+#   sh tests/fuzz/run.sh SECONDS TARGET...      (TARGET: gguf, template, session …; "all": every one)
+# New inputs are kept in build/fuzz/corpus/TARGET and used again by the next run; a finding in build/fuzz/found, which
+# ends with status 1. The last line of each target: executions, seconds, inputs kept.
+set -u
+root=$(cd "$(dirname "$0")/../.." && pwd)
+build=$root/build/fuzz
+[ $# -ge 2 ] || { sed -n '3,6s/^# \{0,1\}//p' "$0"; exit 2; }
+seconds=$1
+shift
+[ "$1" != all ] || {
+  set --
+  for file in "$root"/tests/fuzz/fuzz_*.c; do
+    name=${file##*/fuzz_}
+    set -- "$@" "${name%.c}"
+  done
+}
+command -v clang >/dev/null || { echo "run.sh: clang is missing (Debian: clang)" >&2; exit 2; }
+mkdir -p "$build/found"
+cmake -S "$root" --preset fuzz >"$build/configure.log" 2>&1 || { tail -n 20 "$build/configure.log" >&2; exit 2; }
+status=0
+for target in "$@"; do
+  [ -f "$root/tests/fuzz/fuzz_$target.c" ] || { echo "run.sh: no target '$target'" >&2; exit 2; }
+  cmake --build "$build" --target "fuzz_$target" >"$build/build.log" 2>&1 || { tail -n 20 "$build/build.log" >&2; exit 2; }
+  mkdir -p "$build/corpus/$target"
+  words=''
+  [ ! -f "$root/tests/fuzz/$target.dict" ] || words=-dict=$root/tests/fuzz/$target.dict
+  log=$build/found/$target.log
+  # shellcheck disable=SC2086  # empty or one word
+  "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -max_len=16384 \
+    -print_final_stats=1 -close_fd_mask=3 -artifact_prefix="$build/found/$target-" $words \
+    "$build/corpus/$target" "$root/tests/fuzz/corpus/$target" >"$log" 2>&1
+  code=$?
+  runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
+  kept=$(find "$build/corpus/$target" -type f | wc -l)
+  if [ "$code" -eq 0 ]; then
+    echo "$target: $runs executions in $seconds s, no findings, $kept inputs"
+  else
+    echo "$target: a finding after ${runs:-some} executions; see $log"
+    grep -m 3 -E 'ERROR:|broken:|runtime error:|SUMMARY:' "$log"
+    status=1
+  fi
+done
+exit "$status"
