@@ -12,7 +12,7 @@ tool() { # llvm-cov, or the versioned name that Debian gives it
   command -v "$1" || for n in 19 18 17 16 15 14; do command -v "$1-$n" && return; done
 }
 cov=$(tool llvm-cov | head -n 1) profdata=$(tool llvm-profdata | head -n 1)
-[ -n "$cov" ] && [ -n "$profdata" ] || { echo "coverage.sh: llvm-cov is missing (Debian: clang llvm)" >&2; exit 2; }
+[ -n "$cov$profdata" ] || { echo "coverage.sh: llvm-cov is missing (Debian: clang llvm)" >&2; exit 2; }
 mkdir -p "$build" && rm -rf "$build/raw" || exit 2
 cmake -S "$root" --preset coverage >"$build/configure.log" 2>&1 || { tail -n 20 "$build/configure.log" >&2; exit 2; }
 cmake --build "$build" >"$build/build.log" 2>&1 || { tail -n 20 "$build/build.log" >&2; exit 2; }
