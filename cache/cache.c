@@ -35,7 +35,8 @@ enum tb_status tb_cache_check(const struct tb_cache_config *c, struct tb_error *
 }
 
 /* Carves everything; with a.base NULL it only counts. */
-static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernels *kernels, uint64_t *stored) {
+static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernels *kernels, void *init_work,
+                  uint64_t *stored) {
   const struct tb_cache_config *cfg = &c->config;
   struct tb_plan_layer *plan = tb_carve(a, cfg->n_layer, sizeof *plan);
   if (plan) {
@@ -48,6 +49,7 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
   *stored = 0;
   for (uint32_t i = 0; i < cfg->n_layer; i++) {
     struct tb_policy_layer layer = layer_of(cfg, i);
+    layer.init_work = init_work;
     const struct tb_policy_ops *policy = tb_policy_of(layer.plan);
     struct tb_policy_need n = policy->need(&layer);
     if (n.scratch_bytes > need.scratch_bytes) need.scratch_bytes = n.scratch_bytes;
@@ -70,10 +72,21 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
   c->work.query_s = tb_carve(a, query / 16 + 1, sizeof(int16_t));
 }
 
+/* Memory that the layers' tables need only while they are made. */
+static size_t init_bytes(const struct tb_cache_config *c) {
+  size_t most = 0;
+  for (uint32_t i = 0; i < c->n_layer; i++) {
+    struct tb_policy_layer layer = layer_of(c, i);
+    size_t n = tb_policy_of(layer.plan)->need(&layer).init_bytes;
+    if (n > most) most = n;
+  }
+  return most;
+}
+
 void tb_cache_bytes(const struct tb_cache_config *config, uint64_t *stored, uint64_t *total) {
   struct tb_cache counted = {.config = *config};
   struct tb_arena a = {0};
-  carve(&counted, &a, NULL, stored);
+  carve(&counted, &a, NULL, NULL, stored);
   *total = a.used == SIZE_MAX ? UINT64_MAX : a.used + sizeof(struct tb_cache);
 }
 
@@ -92,13 +105,17 @@ enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_conf
   c->work.team = team;
   /* Zeroed: every page is touched now, so that a lack of memory shows here and not in the middle of an answer. */
   c->block = total < SIZE_MAX ? tb_calloc(alloc, 1, (size_t)total - sizeof *c) : NULL;
-  if (!c->block) {
+  const size_t init = init_bytes(config);
+  void *work = init && c->block ? tb_alloc(alloc, init, 1) : NULL;
+  if (!c->block || (init && !work)) {
+    tb_free(alloc, c->block);
     tb_free(alloc, c);
     return tb_fail(err, TB_E_NOMEM, "KV cache: cannot allocate %.1f MiB for a context of %u tokens",
                    (double)total / 0x1p20, config->n_ctx);
   }
   struct tb_arena a = {.base = c->block};
-  carve(c, &a, kernels, &stored);
+  carve(c, &a, kernels, work, &stored);
+  tb_free(alloc, work);
   *out = c;
   return TB_OK;
 }

@@ -82,8 +82,12 @@ struct tb_store_ops {
   /* TB_OK, or what is wrong with this head size, side or argument. */
   enum tb_status (*check)(const struct tb_store_config *config, struct tb_error *err);
   size_t (*bytes)(const struct tb_store_config *config);
-  /* May be NULL: fills tables that the store keeps in mem beside its rows. `check` has accepted the configuration. */
-  void (*init)(struct tb_store *st);
+  /* May be NULL: fills tables that the store keeps in mem beside its rows. `check` has accepted the configuration.
+   * work: init_bytes() (NULL: none) lent for the call, aligned to 64. */
+  void (*init)(struct tb_store *st, void *work);
+  size_t (*init_bytes)(const struct tb_store_config *config);
+  /* May be NULL. True: window and sinks are kept in f32 (else f16), because what is kept of the rest is finer. */
+  bool (*fine)(const struct tb_store_config *config);
   /* The basis of a side: an invertible affine map per head that rows go through before anything is kept of them, window
    * and sinks included, so that rotations, means and equalisation cost nothing per token attended. In place, n rows
    * ldx apart; scratch as below. NULL: the identity.

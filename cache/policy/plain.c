@@ -51,8 +51,13 @@ static struct tb_store make_store(struct tb_arena *arena, const struct tb_policy
   size_t bytes = st.ops->bytes(&st.config);
   st.mem = tb_carve(arena, bytes, 1);
   *stored += bytes;
-  if (st.mem && st.ops->init) st.ops->init(&st);
+  if (st.mem && st.ops->init) st.ops->init(&st, l->init_work);
   return st;
+}
+
+/* What window, sinks and the step's tokens are kept in. */
+static const char *window_type(const struct tb_store_ops *ops, const struct tb_store_config *config) {
+  return ops->fine && ops->fine(config) ? "f32" : "f16";
 }
 
 static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_policy_layer *l, enum tb_side side,
@@ -64,9 +69,10 @@ static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_po
   if (granule == 1) return s;
   s.sinks = l->plan->sinks < l->n_ctx ? l->plan->sinks : l->n_ctx;
   s.window = l->plan->window;
-  s.sink = make_store(arena, l, side, "f16", s.sinks, kernels, stored);
+  const char *exact = window_type(s.main.ops, &s.main.config);
+  s.sink = make_store(arena, l, side, exact, s.sinks, kernels, stored);
   /* window + granule - 1 tokens may wait for a whole granule when the next one arrives. */
-  s.tail = make_store(arena, l, side, "f16", s.window + granule, kernels, stored);
+  s.tail = make_store(arena, l, side, exact, s.window + granule, kernels, stored);
   s.chunk = s.tail;
   s.chunk.config.cap = l->n_batch;
   return s;
@@ -92,17 +98,31 @@ static const struct tb_plain *plain_of_const(const struct tb_policy *p) {
   return (const struct tb_plain *)(const void *)p;
 }
 
+struct side_need {
+  size_t chunk, init; /* bytes */
+};
+
+static struct side_need side_need(const struct tb_policy_layer *l, enum tb_side side) {
+  const char *type = type_of(l, side);
+  const struct tb_store_ops *ops = tb_store_find(type);
+  struct tb_store_config config = store_config(l, side, type, main_cap(l->n_ctx, ops->granule));
+  struct side_need need = {.init = ops->init_bytes ? ops->init_bytes(&config) : 0};
+  config.cap = l->n_batch;
+  if (ops->granule > 1) need.chunk = tb_store_find(window_type(ops, &config))->bytes(&config);
+  return need;
+}
+
 static struct tb_policy_need plain_need(const struct tb_policy_layer *l) {
   size_t decode = tb_plain_decode_scratch(l->shape), prefill = tb_plain_prefill_scratch(l->shape);
   uint32_t d = l->shape->d_k > l->shape->d_v ? l->shape->d_k : l->shape->d_v;
   uint32_t gk = tb_store_find(l->plan->type_k)->granule, gv = tb_store_find(l->plan->type_v)->granule;
   size_t flush = tb_round_up((size_t)(gk > gv ? gk : gv) * d * sizeof(float), TB_ALIGN) + TB_STORE_SCRATCH;
   size_t most = decode > prefill ? decode : prefill;
-  const size_t rows = (size_t)l->n_batch * l->shape->n_kv;
+  const struct side_need k = side_need(l, TB_SIDE_K), v = side_need(l, TB_SIDE_V);
   return (struct tb_policy_need){.scratch_bytes = most > flush ? most : flush,
                                  .partials = tb_plain_partials(l->shape, l->n_ctx),
-                                 .chunk = {gk > 1 ? rows * tb_row_bytes(TB_FMT_f16, l->shape->d_k) : 0,
-                                           gv > 1 ? rows * tb_row_bytes(TB_FMT_f16, l->shape->d_v) : 0}};
+                                 .chunk = {k.chunk, v.chunk},
+                                 .init_bytes = k.init > v.init ? k.init : v.init};
 }
 
 /* ----------------------------------------------------------------------------------------------------- locating */
@@ -175,14 +195,18 @@ static void encode(struct encode_job *j) {
 }
 
 static void drop_front(struct tb_store *tail, uint32_t drop, uint32_t held) {
-  const size_t row = tb_row_bytes(TB_FMT_f16, tail->config.d), head = row * tail->config.cap;
-  for (uint32_t h = 0; h < tail->config.n_heads; h++)
-    memmove(tail->mem + h * head, tail->mem + h * head + drop * row, (held - drop) * row);
+  for (uint32_t h = 0; h < tail->config.n_heads; h++) {
+    size_t at, dropped, all;
+    tail->ops->span(&tail->config, h, drop, &at, &dropped);
+    tail->ops->span(&tail->config, h, held, &at, &all);
+    memmove(tail->mem + at, tail->mem + at + dropped, all - dropped);
+  }
 }
 
 /* Rows of the chunk, from `first` on, to the end of the tail. */
 static void keep_chunk(struct tb_plain_side *s, uint32_t first) {
-  const size_t row = tb_row_bytes(TB_FMT_f16, s->tail.config.d);
+  size_t at, row;
+  s->tail.ops->span(&s->tail.config, 0, 1, &at, &row);
   const uint32_t n = s->chunk_rows - first;
   for (uint32_t h = 0; h < s->tail.config.n_heads; h++)
     memcpy(s->tail.mem + ((size_t)h * s->tail.config.cap + s->tail_rows) * row,

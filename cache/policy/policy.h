@@ -28,6 +28,7 @@ struct tb_policy_layer {
   const struct tb_plan_layer *plan;
   uint32_t index, n_layer;
   uint32_t n_ctx, n_batch;
+  void *init_work; /* init_bytes of the policy's needs, for the time of create */
 };
 
 /* Upper bounds that the cache allocates once for all layers. */
@@ -35,6 +36,7 @@ struct tb_policy_need {
   size_t scratch_bytes; /* per thread */
   size_t partials;      /* floats */
   size_t chunk[2];      /* bytes, per side */
+  size_t init_bytes;    /* temporary memory while it is created */
 };
 
 /* First member of every policy's object. */
