@@ -48,6 +48,26 @@ static inline uint16_t tb_f32_to_bf16(float f) {
   return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+/* FP8 E4M3 (OCP 8-bit floating point specification, the form without infinities): 4 bits of exponent with bias 7, 3 of
+ * mantissa, largest 448, 0x7f is NaN. */
+static inline float tb_f8_to_f32(uint8_t h) {
+  uint32_t sign = (uint32_t)(h & 0x80) << 24, mag = h & 0x7f;
+  if (mag < 8) return tb_bits_float(tb_float_bits((float)mag * 0x1p-9f) | sign);
+  return tb_bits_float(mag == 0x7f ? sign | 0x7fc00000 : sign | ((mag << 20) + (120u << 23)));
+}
+
+/* Round to nearest even; beyond 448 the largest value. */
+static inline uint8_t tb_f32_to_f8(float f) {
+  uint32_t u = tb_float_bits(f), sign = u >> 24 & 0x80, mag = u & 0x7fffffff;
+  if (mag > 0x7f800000) return (uint8_t)(sign | 0x7f);
+  if (mag >= 0x43e00000) return (uint8_t)(sign | 0x7e);
+  if (mag < 0x3c800000) { /* below 2^-6: 2^14 has an ulp of 2^-9 */
+    float scaled = tb_bits_float(mag) + 0x1p14f;
+    return (uint8_t)(sign | (tb_float_bits(scaled) - 0x46800000));
+  }
+  return (uint8_t)(sign | (mag - (120u << 23) + 0x7ffff + (mag >> 20 & 1)) >> 20);
+}
+
 /* Unaligned little-endian loads from blocks. */
 static inline uint16_t tb_load_u16(const void *p) {
   uint16_t v;

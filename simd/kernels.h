@@ -13,8 +13,10 @@
 #include "simd/activation/activation.h"
 #include "simd/attn/attn.h"
 #include "simd/hadamard/hadamard.h"
+#include "simd/kvquant/kvquant.h"
 #include "simd/kvpack/kvpack.h"
 #include "simd/kvdequant/kvdequant.h"
+#include "simd/kvrow/kvrow.h"
 #include "simd/attn_score/attn_score.h"
 #include "simd/attn_accum/attn_accum.h"
 
@@ -44,6 +46,9 @@ struct tb_kernels {
   tb_tile_qk_t *tile_qk;
   tb_tile_pv_t *tile_pv;
   /* attention over packed blocks (simd/kvblock.h) */
+  tb_kvquant_fit_t *kvquant_fit;
+  tb_kvquant_keys_t *kvquant_keys;
+  tb_kvquant_values_t *kvquant_values;
   tb_kvpack_keys2_t *kvpack_keys2;
   tb_kvpack_values2_t *kvpack_values2;
   tb_kvpack_ternary_t *kvpack_ternary;
@@ -55,6 +60,9 @@ struct tb_kernels {
   tb_attn_weights_t *attn_weights;
   tb_attn_accum_values2_t *attn_accum_values2;
   tb_attn_accum_ternary_t *attn_accum_ternary;
+  /* rows in groups of channels (simd/kvrow/kvrow.h) */
+  tb_kvrow_pack_t *kvrow_pack;
+  tb_kvrow_expand_t *kvrow_expand;
 };
 
 /* Fills every slot with the reference, then with the kernels of each tier in `isa_mask` (simd/isa.h), in order. */

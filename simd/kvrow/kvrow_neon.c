@@ -1,0 +1,3 @@
+#include "simd/vec/vec_neon.h"
+
+#include "simd/kvrow/kvrow_v16.h"
