@@ -16,7 +16,7 @@
  *   k.gram v.gram           [D][D]          W·Wᵀ of k_proj and v_proj (rows are outputs): plain SVD
  *   k.asvd v.asvd           [D][D]          W·S²·Wᵀ, S = sqrt(mean|x|) of the input channels: ASVD (arXiv 2312.05821)
  *
- * Others may join them; a name that is absent was not measured. All values are finite: checked when opened. */
+ * D × D tensors are left out when D > 1024. Others may join them; a name that is absent was not measured. All values are finite: checked when opened. */
 #ifndef TB_CACHE_PROFILE_H
 #define TB_CACHE_PROFILE_H
 

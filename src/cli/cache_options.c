@@ -1,16 +1,23 @@
 #include "cli/cache_options.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include "cli/cli.h"
 
-bool cli_cache_open(const char *verb, struct cli_cache *c, struct tb_context_options *out) {
+/* --kv-profile FILE, or what is at its usual place. */
+static const char *profile_of(const char *verb, struct cli_cache *c, const char *model) {
+  if (!c->profile) return cli_profile_find(verb, model, c->found, sizeof c->found);
+  return strcmp(c->profile, "none") == 0 ? NULL : c->profile;
+}
+
+bool cli_cache_open(const char *verb, struct cli_cache *c, const char *model, struct tb_context_options *out) {
   size_t length;
   c->plan_text = c->plan ? cli_read_file(verb, c->plan, &length) : NULL;
   if (c->plan && !c->plan_text) return false;
   out->type_k = c->type_k;
   out->type_v = c->type_v;
   out->kv_plan = c->plan_text;
-  out->kv_profile = c->profile;
+  out->kv_profile = profile_of(verb, c, model);
   out->kv_window = c->window;
   out->kv_sinks = c->sinks;
   return true;

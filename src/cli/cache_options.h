@@ -10,6 +10,7 @@ struct cli_cache {
   const char *type_k, *type_v, *plan, *profile;
   int32_t window, sinks;
   char *plan_text; /* the plan file's text; owned */
+  char found[4096]; /* path of a profile at its usual place */
 };
 
 /* Rows for a table of options; c: a struct cli_cache. */
@@ -23,11 +24,12 @@ struct cli_cache {
    "newest tokens kept in f16 beside packed types (128; -1: none)"},                                                   \
   {NULL, "--kv-sinks", CLI_I32, &(c).sinks, -1, 1 << 24, "N",                                                          \
    "first tokens kept in f16 beside packed types (5; -1: none)"},                                                      \
-  {NULL, "--kv-profile", CLI_STRING, &(c).profile, 0, 0, "FILE", "what calibrate measured on this model"}
+  {NULL, "--kv-profile", CLI_STRING, &(c).profile, 0, 0, "FILE", "what calibrate measured (default: found by itself), or none"}
 /* clang-format on */
 
-/* Sets the cache fields of `out`, which point into c until cli_cache_close; reads --kv-plan; reports errors itself. */
-bool cli_cache_open(const char *verb, struct cli_cache *c, struct tb_context_options *out);
+/* Sets the cache fields of `out`, which point into c until cli_cache_close; reads --kv-plan and looks for the profile of
+ * `model` (NULL: the bundled one); reports errors itself. */
+bool cli_cache_open(const char *verb, struct cli_cache *c, const char *model, struct tb_context_options *out);
 void cli_cache_close(struct cli_cache *c);
 
 #endif

@@ -11,6 +11,7 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
 /* Verbs: argv[0] is the verb. */
 int cmd_bench(int argc, char **argv);
+int cmd_calibrate(int argc, char **argv);
 int cmd_chat(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
@@ -34,6 +35,13 @@ bool cli_data_file(const char *folder, const char *name, const char *suffix, cha
 
 /* Opens `path`, or the bundled model when it is NULL; reports errors itself. */
 struct tb_model *cli_open_model(const char *verb, const char *path);
+
+/* Where calibrate puts the profile of a model file: <model>.profile.gguf beside it, or in the user's cache when that folder
+ * cannot be written. NULL: nowhere. */
+const char *cli_profile_place(const char *model, char *buf, size_t cap);
+/* The profile of a model file (NULL: the bundled one) in one of these places, or NULL. One that does not belong to the
+ * model is passed over with a line on stderr. */
+const char *cli_profile_find(const char *verb, const char *model, char *buf, size_t cap);
 
 /* Reads a whole file ("-": standard input) into malloc'd memory with a NUL behind it; reports errors itself. */
 char *cli_read_file(const char *verb, const char *path, size_t *length);

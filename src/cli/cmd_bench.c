@@ -250,7 +250,7 @@ int cmd_bench(int argc, char **argv) {
     return CLI_USAGE;
   if (!cli_use_cpus("bench", &a.cpus, a.threads.v[0] > 0)) return CLI_USAGE;
   cli_catch_signals();
-  if (!cli_cache_open("bench", &a.cache, &a.context)) return CLI_USAGE;
+  if (!cli_cache_open("bench", &a.cache, a.model, &a.context)) return CLI_USAGE;
   struct tb_model *model = cli_open_model("bench", a.model);
   int code = model ? run_all(&a, model) : CLI_FAILED;
   tb_model_free(model);

@@ -142,7 +142,7 @@ static bool check_encoded(struct eval *e) {
 static int run(struct eval *e, const struct eval_args *a) {
   struct cli_cache cache = a->cache;
   struct tb_context_options base = {.n_ctx = e->n_ctx, .n_batch = e->n_batch, .n_threads = a->threads};
-  bool made = cli_cache_open("eval", &cache, &base) && make_contexts(e, &base);
+  bool made = cli_cache_open("eval", &cache, a->model, &base) && make_contexts(e, &base);
   cli_cache_close(&cache);
   if (!made) return CLI_FAILED;
   if (a->text && !eval_text(e, a->text)) return CLI_FAILED;

@@ -309,7 +309,8 @@ int cmd_plan(int argc, char **argv) {
   }
   struct tb_plan_options o = {.context = {.n_ctx = a.n_ctx, .n_batch = a.n_batch, .n_threads = a.threads}};
   int code = CLI_USAGE;
-  if (cli_cache_open("plan", &a.cache, &o.context) && cli_memory_options("plan", &a.memory, &o)) code = run(&a, &o);
+  if (a.shape && !a.cache.profile) a.cache.profile = "none";
+  if (cli_cache_open("plan", &a.cache, a.model, &o.context) && cli_memory_options("plan", &a.memory, &o)) code = run(&a, &o);
   cli_cache_close(&a.cache);
   return code;
 }

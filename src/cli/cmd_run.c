@@ -356,7 +356,7 @@ end:
 /* Planned first, on an empty heap, then loaded. */
 static int plan_and_run(struct run_args *a) {
   struct tb_context_options options = {.n_ctx = a->n_ctx, .n_batch = a->n_batch, .n_threads = a->threads};
-  if (!cli_cache_open("run", &a->cache, &options)) return CLI_USAGE;
+  if (!cli_cache_open("run", &a->cache, a->model, &options)) return CLI_USAGE;
   struct tb_plan *plan = NULL;
   struct tb_model *model = NULL;
   int code = cli_plan_context("run", a->model, &a->memory, &options, &plan);

@@ -13,6 +13,7 @@ static const struct verb {
 } verbs[] = {
     {"chat", cmd_chat, "talk with a model"},
     {"run", cmd_run, "answer one question, or continue a text"},
+    {"calibrate", cmd_calibrate, "measure a model once, for cache types and the planner"},
     {"plan", cmd_plan, "say what fits in memory, and choose the cache types"},
     {"bench", cmd_bench, "measure tokens per second"},
     {"eval", cmd_eval, "measure what a compressed cache costs in quality"},

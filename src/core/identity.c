@@ -35,3 +35,23 @@ enum tb_status tb_model_profile(struct tb_profile **out, const char *path, uint6
   *out = p;
   return TB_OK;
 }
+
+enum tb_status tb_file_identity(const char *path, const struct tb_allocator *allocator, uint64_t *identity,
+                                struct tb_error *err) {
+  struct tb_gguf *g;
+  enum tb_status s = tb_gguf_open(&g, path, allocator ? allocator : &tb_system_allocator, err);
+  if (s) return s;
+  *identity = tb_model_identity(g);
+  tb_gguf_free(g);
+  return TB_OK;
+}
+
+enum tb_status tb_profile_read_info(const char *path, const struct tb_allocator *allocator, struct tb_profile_info *info,
+                                    struct tb_error *err) {
+  struct tb_profile *p;
+  enum tb_status s = tb_profile_open(&p, path, allocator ? allocator : &tb_system_allocator, err);
+  if (s) return s;
+  *info = (struct tb_profile_info){.model = tb_profile_model(p), .tokens = tb_profile_tokens(p)};
+  tb_profile_free(p);
+  return TB_OK;
+}

@@ -376,6 +376,34 @@ struct tb_memory_usage {
 };
 void tb_memory_get_usage(struct tb_memory_usage *usage);
 
+/* ----------------------------------------------------------------------------------------------------- calibration */
+
+struct tb_calibrate_options {
+  uint32_t n_tokens;  /* of the text that are looked at, at most; 0: 16384 */
+  uint32_t n_ctx;     /* the text is cut into pieces of this many, each of which begins anew; 0: 2048 */
+  uint32_t n_batch;   /* 0: 512 */
+  uint32_t n_threads; /* 0: the performance cores */
+};
+
+/* Runs a text (UTF-8, special tokens are understood) through the model, measures what cache types and the planner can
+ * use of it (cache/profile.h), and writes that as a profile, a file that appears whole or not at all. It takes about as
+ * long as reading the text as a prompt does. `progress` counts tokens. TB_E_ARG when the text is too short. */
+enum tb_status tb_calibrate(const struct tb_model *model, const char *text, size_t length, const char *path,
+                            const struct tb_calibrate_options *options, tb_progress_fn progress, void *user,
+                            struct tb_error *err);
+
+/* What a model file is known by: profiles hold the same number. Only its header is read. */
+enum tb_status tb_file_identity(const char *path, const struct tb_allocator *allocator, uint64_t *identity,
+                                struct tb_error *err);
+
+struct tb_profile_info {
+  uint64_t model;  /* identity of the model it was measured on */
+  uint64_t tokens; /* looked at */
+};
+/* Opens and checks a profile. */
+enum tb_status tb_profile_read_info(const char *path, const struct tb_allocator *allocator, struct tb_profile_info *info,
+                                    struct tb_error *err);
+
 /* ------------------------------------------------------------------------------------------------ files and shapes */
 
 /* Writes a readable description of a GGUF file (metadata, tensors, sizes) without loading a model. */
