@@ -4,7 +4,11 @@
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 if(NOT CMAKE_C_COMPILER)
-  set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+  find_program(TB_AARCH64_GCC aarch64-linux-gnu-gcc)
+  if(NOT TB_AARCH64_GCC)
+    message(FATAL_ERROR "aarch64-linux-gnu-gcc is not here: toolchains/README.md lists what to install")
+  endif()
+  set(CMAKE_C_COMPILER ${TB_AARCH64_GCC})
 endif()
 set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
 

@@ -24,6 +24,7 @@ set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 set(ENV{PKG_CONFIG_LIBDIR} ${TB_MUSL_SYSROOT}/usr/lib/pkgconfig)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON) # as the NDK does: the library also goes into an app's shared library
 set(TB_THREADS "pthread" CACHE STRING "Thread back end: auto, openmp or pthread")
 set(TB_TESTS OFF CACHE BOOL "Build the tests (cmocka is not there for musl)")
 

@@ -14,6 +14,4 @@ set(ANDROID_PLATFORM "android-24" CACHE STRING "Oldest Android API level to run 
 set(ANDROID_STL "none")
 set(ANDROID_SUPPORT_FLEXIBLE_PAGE_SIZES ON)
 include("${ANDROID_NDK}/build/cmake/android.toolchain.cmake")
-# Nothing of the host's is for this target.
-set(ENV{PKG_CONFIG_LIBDIR} "${ANDROID_NDK}/none")
 set(TB_TESTS OFF CACHE BOOL "Build the tests (cmocka is not part of the NDK)")

@@ -32,4 +32,12 @@ grep -q 'NDK sees arm64-v8a android-24 none ON' "$dir/log" || { cat "$dir/log"; 
 grep -q 'max-page-size=16384' "$dir/build/build.ninja" || { echo "no alignment for 16 KB pages"; exit 1; }
 if grep -q 'cmocka' "$dir/build/build.ninja"; then echo "tests are built for Android"; exit 1; fi
 if grep -Eq 'TB_HAVE_(SLEEF|PCRE2)' "$dir/build/build.ninja"; then echo "the host's libraries are used"; exit 1; fi
+
+# The sample app, as externalNativeBuild does it: with the NDK's own file. Only the library and the bridge are built.
+sample=$source/toolchains/android/app/src/main/cpp
+cmake -S "$sample" -B "$dir/sample" -G Ninja -DCMAKE_TOOLCHAIN_FILE="$dir/ndk/build/cmake/android.toolchain.cmake" \
+  -DCMAKE_BUILD_TYPE=Release > "$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
+grep -q 'libthimble_jni.so' "$dir/sample/build.ninja" || { echo "the sample has no bridge"; exit 1; }
+grep -q 'max-page-size=16384' "$dir/sample/build.ninja" || { echo "the bridge is not aligned for 16 KB pages"; exit 1; }
+if grep -Eq 'cmocka|cmd_chat|TB_HAVE_(SLEEF|PCRE2)' "$dir/sample/build.ninja"; then echo "the sample builds too much"; exit 1; fi
 echo "configured"

@@ -3,8 +3,10 @@
 find_package(PkgConfig)
 find_package(Threads REQUIRED)
 
+# The NDK has none of them, and pkg-config would answer with those of the machine that compiles. (On a phone itself, in
+# Termux, CMake says ANDROID too.)
 macro(tb_pkg var module)
-  if(PkgConfig_FOUND AND NOT TB_NO_${var})
+  if(PkgConfig_FOUND AND NOT TB_NO_${var} AND NOT (ANDROID AND CMAKE_CROSSCOMPILING))
     pkg_check_modules(${var} QUIET IMPORTED_TARGET ${module})
   endif()
 endmacro()
@@ -22,9 +24,11 @@ if(NOT TB_THREADS STREQUAL "pthread")
   endif()
 endif()
 
+# What everything that links the library needs at link time.
+set(TB_LINK_OPTIONS)
 if(ANDROID)
-  add_link_options(-Wl,-z,max-page-size=16384) # what devices with 16 KB pages ask for
-  if(OpenMP_C_FOUND)
-    add_link_options(-static-openmp) # the runtime is not on the device
+  list(APPEND TB_LINK_OPTIONS -Wl,-z,max-page-size=16384) # what devices with 16 KB pages ask for
+  if(OpenMP_C_FOUND AND CMAKE_CROSSCOMPILING)
+    list(APPEND TB_LINK_OPTIONS -static-openmp) # the runtime is not on the device
   endif()
 endif()
