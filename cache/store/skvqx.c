@@ -18,8 +18,8 @@
  * Error for normal values (Max, IRE Trans. IT-6, 1960): 0.190 of the energy with 3 levels, 0.119 with 4, 0.0115
  * with 16. Limits: head sizes that are a multiple of 32, up to 256.
  *
- * Arguments, after ':' and separated by '+', for comparisons: rot=none, rot=had; clip=N (keys: percent of a channel's
- * range that the levels span, 0: searched). */
+ * Arguments, after ':' and joined by '+', for comparisons: rot=none, rot=had; clip=N (keys: percent of a channel's
+ * range that the levels span before they are fitted); fit=N (rounds of that). */
 #include "cache/store/skvqx.h"
 
 #include <string.h>
@@ -33,21 +33,26 @@ static bool word(const char **p, const char *text) {
   return true;
 }
 
-static bool percent(const char **p, float *out) {
+static bool number(const char **p, unsigned most, unsigned *out) {
   unsigned v = 0, digits = 0;
   for (; **p >= '0' && **p <= '9' && digits < 3; ++*p, digits++)
     v = 10 * v + (unsigned)(**p - '0');
-  *out = (float)v / 100.0f;
-  return digits > 0 && v <= 100;
+  *out = v;
+  return digits > 0 && v <= most;
 }
 
 static bool parse(const char *args, struct tb_skvqx *x) {
   for (const char *p = args; p;) {
+    unsigned n;
     if (word(&p, "rot=none"))
       x->hadamard = false;
     else if (word(&p, "rot=had"))
       x->hadamard = true;
-    else if (!word(&p, "clip=") || !percent(&p, &x->clip))
+    else if (word(&p, "clip=") && number(&p, 100, &n))
+      x->clip = (float)n / 100.0f;
+    else if (word(&p, "fit=") && number(&p, 9, &n))
+      x->rounds = n;
+    else
       return false;
     if (*p && *p != '+') return false;
     p = *p ? p + 1 : NULL;
@@ -67,9 +72,10 @@ enum tb_status tb_skvqx_parse(const struct tb_store_config *c, unsigned levels, 
                               struct tb_error *err) {
   *out = defaults(c->side, levels);
   if (!parse(c->args, out))
-    return tb_fail(err, TB_E_ARG,
-                   "cache type skvqx: parameter ':%.40s' is not rot=none, rot=had or clip=0..100, joined by '+'",
-                   c->args);
+    return tb_fail(
+        err, TB_E_ARG,
+        "cache type skvqx: parameter ':%.40s' is not made of rot=none, rot=had, clip=0..100, fit=0..9, joined by '+'",
+        c->args);
   if (levels == 3 && c->side == TB_SIDE_K)
     return tb_fail(err, TB_E_UNSUPPORTED, "cache type skvqx1.5 is for values; keys take skvqx2");
   if (c->d == 0 || c->d % 32 != 0 || c->d > TB_SKVQX_MAX_HEAD)

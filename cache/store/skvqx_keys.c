@@ -5,8 +5,6 @@
  *   mid     fp16 × d    x̂ = mid + step·(u - (levels-1)/2)
  *
  * With 16 levels u = 4·hi + lo: the same query codes meet hi with four times the factor and then lo. */
-#include <math.h>
-#include <string.h>
 #include "cache/store/skvqx.h"
 #include "simd/half.h"
 
@@ -18,64 +16,15 @@ static const uint16_t *steps_of(const struct tb_skvqx *x, const unsigned char *b
   return (const uint16_t *)(const void *)(block + x->digits * tb_keys2_bytes(d));
 }
 
-static float within_f16(float x) {
-  return fminf(fmaxf(x, -65504.0f), 65504.0f);
-}
-
-/* Squared error of one channel (n values, stride apart) under a step. */
-static float channel_error(const float *x, size_t stride, float mid, float step, float centre) {
-  const float inverse = step > 0 ? 1 / step : 0;
-  float sum = 0;
-  for (size_t t = 0; t < TB_KV_BLOCK; t++) {
-    float at = x[t * stride] - mid, u = fminf(fmaxf(rintf(at * inverse + centre), 0.0f), 2 * centre);
-    float e = at - step * (u - centre);
-    sum += e * e;
-  }
-  return sum;
-}
-
-/* The step with the least squared error among ten between a half and all of the range. */
-static float search_step(const float *x, size_t stride, float mid, float half, float centre) {
-  float best = half / centre, least = INFINITY;
-  for (int i = 10; i <= 20; i++) {
-    const float step = half * (float)i / (20 * centre), e = channel_error(x, stride, mid, step, centre);
-    if (e < least) {
-      least = e;
-      best = step;
-    }
-  }
-  return best;
-}
-
 void tb_skvqx_keys_encode(const struct tb_store *st, unsigned char *block, const float *x, size_t ldx, void *scratch) {
   const struct tb_skvqx kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
-  const float centre = (float)(kind.levels - 1) / 2;
-  uint8_t *high = scratch, *low = high + (size_t)TB_KV_BLOCK * d;
+  uint8_t *high = scratch, *low = kind.digits == 2 ? high + (size_t)TB_KV_BLOCK * d : NULL;
   uint16_t *step = (uint16_t *)(void *)(block + kind.digits * tb_keys2_bytes(d)), *mid = step + d;
-  for (uint32_t c = 0; c < d; c++) {
-    float lo = INFINITY, hi = -INFINITY;
-    for (size_t t = 0; t < TB_KV_BLOCK; t++) {
-      lo = fminf(lo, x[t * ldx + c]);
-      hi = fmaxf(hi, x[t * ldx + c]);
-    }
-    lo = within_f16(lo);
-    hi = within_f16(hi);
-    mid[c] = tb_f32_to_f16(lo + (hi - lo) / 2);
-    const float m = tb_f16_to_f32(mid[c]), half = fmaxf(hi - m, m - lo);
-    float s = kind.clip > 0 ? kind.clip * half / centre : search_step(x + c, ldx, m, half, centre);
-    step[c] = tb_f32_to_f16(within_f16(s));
-    s = tb_f16_to_f32(step[c]); /* codes are made with what will decode them */
-    const float inverse = s > 0 ? 1 / s : 0;
-    for (size_t t = 0; t < TB_KV_BLOCK; t++) {
-      float u = fminf(fmaxf(rintf((x[t * ldx + c] - m) * inverse + centre), 0.0f), 2 * centre);
-      const unsigned code = (unsigned)u;
-      high[t * d + c] = (uint8_t)(kind.digits == 2 ? code >> 2 : code);
-      if (kind.digits == 2) low[t * d + c] = (uint8_t)(code & 3);
-    }
-  }
+  st->kernels->kvquant_fit(step, mid, x, ldx, kind.clip, kind.rounds, kind.levels, d);
+  st->kernels->kvquant_keys(high, low, x, ldx, step, mid, d);
   st->kernels->kvpack_keys2(block, high, d);
-  if (kind.digits == 2) st->kernels->kvpack_keys2(block + tb_keys2_bytes(d), low, d);
+  if (low) st->kernels->kvpack_keys2(block + tb_keys2_bytes(d), low, d);
 }
 
 /* From the factors of u - 3/2 (one digit) to those of 4·(hi - 3/2) and lo - 3/2, whose sum is u - 15/2. fold's

@@ -5,8 +5,7 @@
  *   scale   160 bytes, 8-bit token scales (simd/kvblock.h): x̂ = scale·(u - (levels-1)/2)
  *   base    their exponent, int8; padding to 64 bytes
  *
- * A row is quantised with the step that is best for a normal distribution of its energy (Max, IRE Trans. IT-6, 1960);
- * the scale that is kept is then the one with the least squared error for the codes found: Σ x·u / Σ u². */
+ * Codes and scales are simd/kvquant's: the step that is best for a normal distribution, then least squares. */
 #include <math.h>
 #include <string.h>
 #include "cache/store/skvqx.h"
@@ -26,28 +25,6 @@ static const uint8_t *scales_of(const struct tb_skvqx *x, const unsigned char *b
 
 static int base_of(const uint8_t *scales) {
   return (int8_t)scales[TB_KV_BLOCK];
-}
-
-/* Steps in units of the standard deviation (Max, table II; three levels: ±1.224). */
-static float best_step(unsigned levels) {
-  return levels == 3 ? 1.224f : levels == 4 ? 0.9957f : 0.3352f;
-}
-
-/* Codes of one row, and the scale that suits them. */
-static float quantise_row(const struct tb_skvqx *kind, const float *x, uint32_t d, uint8_t *u) {
-  const float centre = (float)(kind->levels - 1) / 2;
-  float energy = 0, xu = 0, uu = 0;
-  for (uint32_t c = 0; c < d; c++)
-    energy += x[c] * x[c];
-  const float step = best_step(kind->levels) * sqrtf(energy / (float)d);
-  const float inverse = step > 0 && step < INFINITY ? 1 / step : 0;
-  for (uint32_t c = 0; c < d; c++) {
-    float code = fminf(fmaxf(rintf(x[c] * inverse + centre), 0.0f), 2 * centre);
-    u[c] = (uint8_t)code;
-    xu += x[c] * (code - centre);
-    uu += (code - centre) * (code - centre);
-  }
-  return uu > 0 ? fmaxf(xu / uu, 0.0f) : 0;
 }
 
 /* The nearest 8-bit scale: 2^(base + e)·(1 + m/16), code 16·e + m; 0 below the range. */
@@ -74,26 +51,20 @@ void tb_skvqx_values_encode(const struct tb_store *st, unsigned char *block, con
                             void *scratch) {
   const struct tb_skvqx kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
-  const size_t n_codes = (size_t)TB_KV_BLOCK * d;
-  uint8_t *codes = scratch, *low = codes + n_codes, *scales = block + codes_bytes(&kind, d);
+  uint8_t *high = scratch, *low = kind.digits == 2 ? high + (size_t)TB_KV_BLOCK * d : NULL;
+  uint8_t *scales = block + codes_bytes(&kind, d);
   float scale[TB_KV_BLOCK];
-  for (int t = 0; t < TB_KV_BLOCK; t++)
-    scale[t] = quantise_row(&kind, x + (size_t)t * ldx, d, codes + (size_t)t * d);
+  st->kernels->kvquant_values(high, low, scale, x, ldx, kind.rounds, kind.levels, d);
   const int base = base_for(scale);
   memset(scales, 0, tb_round_up(TB_KV_BLOCK + 1, TB_ALIGN));
   for (int t = 0; t < TB_KV_BLOCK; t++)
     scales[t] = scale_code(scale[t], base);
   scales[TB_KV_BLOCK] = (uint8_t)(int8_t)base;
-  if (kind.levels == 3) {
-    st->kernels->kvpack_ternary(block, codes, d);
-    return;
-  }
-  for (size_t i = 0; i < n_codes && kind.digits == 2; i++) {
-    low[i] = codes[i] & 3;
-    codes[i] >>= 2;
-  }
-  st->kernels->kvpack_values2(block, codes, d);
-  if (kind.digits == 2) st->kernels->kvpack_values2(block + tb_values2_bytes(d), low, d);
+  if (kind.levels == 3)
+    st->kernels->kvpack_ternary(block, high, d);
+  else
+    st->kernels->kvpack_values2(block, high, d);
+  if (low) st->kernels->kvpack_values2(block + tb_values2_bytes(d), low, d);
 }
 
 void tb_skvqx_values_accum(const struct tb_store *st, const unsigned char *block, const float *p, size_t ldp,
