@@ -68,16 +68,17 @@ struct tb_kv_query {
 };
 
 /* Rows are addressed by index 0 … cap-1; `scratch` is TB_STORE_SCRATCH bytes of the calling thread, aligned to 64.
- * score and accum of a store with a granule are called for one whole granule at a time (t0 a multiple of it, n equal to
- * it); row-wise stores get any range of at most TB_ATTN_BLOCK rows. expand takes any range. */
+ * score and accum of a store whose granule is TB_ATTN_BLOCK are called for one whole granule at a time (t0 a multiple of
+ * it, n equal to it); others get any range of at most TB_ATTN_BLOCK rows. expand takes any range. */
 enum {
   TB_STORE_SCRATCH = 96 * 1024, /* the codes of a block of 160 tokens, 256 channels, two digits */
-  TB_ATTN_BLOCK = 160, /* tokens attended at a time; every granule is 1 or this */
+  TB_ATTN_BLOCK = 160, /* tokens attended at a time; the largest granule */
 };
 
 struct tb_store_ops {
   const char *name;  /* as in -ctk / -ctv */
   uint32_t granule;  /* rows are encoded in multiples of this many; 1: row by row */
+  bool joint;        /* a row holds all heads: encode is called for head 0 with rows of n_heads·d values. Granule > 1 */
   bool profiled;     /* what is kept depends on the profile: a saved cache belongs to it */
   /* TB_OK, or what is wrong with this head size, side or argument. */
   enum tb_status (*check)(const struct tb_store_config *config, struct tb_error *err);

@@ -99,7 +99,7 @@ static const struct tb_plain *plain_of_const(const struct tb_policy *p) {
 }
 
 struct side_need {
-  size_t chunk, init; /* bytes */
+  size_t chunk, init, flush; /* bytes */
 };
 
 static struct side_need side_need(const struct tb_policy_layer *l, enum tb_side side) {
@@ -107,6 +107,7 @@ static struct side_need side_need(const struct tb_policy_layer *l, enum tb_side 
   const struct tb_store_ops *ops = tb_store_find(type);
   struct tb_store_config config = store_config(l, side, type, main_cap(l->n_ctx, ops->granule));
   struct side_need need = {.init = ops->init_bytes ? ops->init_bytes(&config) : 0};
+  need.flush = (size_t)ops->granule * config.d * (ops->joint ? config.n_heads : 1) * sizeof(float);
   config.cap = l->n_batch;
   if (ops->granule > 1) need.chunk = tb_store_find(window_type(ops, &config))->bytes(&config);
   return need;
@@ -114,11 +115,9 @@ static struct side_need side_need(const struct tb_policy_layer *l, enum tb_side 
 
 static struct tb_policy_need plain_need(const struct tb_policy_layer *l) {
   size_t decode = tb_plain_decode_scratch(l->shape), prefill = tb_plain_prefill_scratch(l->shape);
-  uint32_t d = l->shape->d_k > l->shape->d_v ? l->shape->d_k : l->shape->d_v;
-  uint32_t gk = tb_store_find(l->plan->type_k)->granule, gv = tb_store_find(l->plan->type_v)->granule;
-  size_t flush = tb_round_up((size_t)(gk > gv ? gk : gv) * d * sizeof(float), TB_ALIGN) + TB_STORE_SCRATCH;
-  size_t most = decode > prefill ? decode : prefill;
   const struct side_need k = side_need(l, TB_SIDE_K), v = side_need(l, TB_SIDE_V);
+  size_t flush = tb_round_up(k.flush > v.flush ? k.flush : v.flush, TB_ALIGN) + TB_STORE_SCRATCH;
+  size_t most = decode > prefill ? decode : prefill;
   return (struct tb_policy_need){.scratch_bytes = most > flush ? most : flush,
                                  .partials = tb_plain_partials(l->shape, l->n_ctx),
                                  .chunk = {k.chunk, v.chunk},
@@ -154,12 +153,11 @@ struct encode_job {
 };
 
 /* Rows of one head as floats, wherever they are. */
-static void expand_rows(const struct tb_plain_side *s, uint32_t head, uint32_t pos, uint32_t n, float *x,
+static void expand_rows(const struct tb_plain_side *s, uint32_t head, uint32_t pos, uint32_t n, float *x, size_t ldx,
                         void *scratch) {
-  const uint32_t d = s->main.config.d;
   for (uint32_t done = 0; done < n;) {
     struct tb_plain_run r = tb_plain_locate(s, pos + done, n - done);
-    r.store->ops->expand(r.store, head, r.row, r.n, pos + done, x + (size_t)done * d, d, scratch);
+    r.store->ops->expand(r.store, head, r.row, r.n, pos + done, x + done * ldx, ldx, scratch);
     done += r.n;
   }
 }
@@ -173,8 +171,10 @@ static void encode_task(void *arg, size_t task, unsigned thread) {
   size_t ldx = j->ldx;
   if (!x) {
     float *rows = (float *)(void *)(scratch + TB_STORE_SCRATCH);
-    ldx = d;
-    expand_rows(j->from, head, j->pos + first, n, rows, scratch);
+    const uint32_t heads = j->to->ops->joint ? j->to->config.n_heads : 1;
+    ldx = (size_t)heads * d;
+    for (uint32_t h = 0; h < heads; h++)
+      expand_rows(j->from, head + h, j->pos + first, n, rows + (size_t)h * d, ldx, scratch);
     x = rows;
   }
   j->to->ops->encode(j->to, head, j->row + first, n, j->pos + first, x, ldx, scratch);
@@ -186,7 +186,7 @@ static void encode(struct encode_job *j) {
   const uint32_t granule = j->to->ops->granule;
   j->piece = granule > 1 ? granule : 64;
   j->pieces = (j->n + j->piece - 1) / j->piece;
-  const size_t tasks = (size_t)j->pieces * j->to->config.n_heads;
+  const size_t tasks = (size_t)j->pieces * (j->to->ops->joint ? 1 : j->to->config.n_heads);
   if (j->n > 1)
     tb_parallel_for(j->w->team, tasks, encode_task, j);
   else /* one row takes less time than waking a thread */

@@ -23,40 +23,23 @@
 #include "cache/store/skvqx.h"
 
 #include <string.h>
+#include "cache/store/args.h"
 
 /* --------------------------------------------------------------------------------------------------- arguments */
 
-static bool word(const char **p, const char *text) {
-  size_t n = strlen(text);
-  if (strncmp(*p, text, n) != 0) return false;
-  *p += n;
+static bool argument(const char **p, struct tb_skvqx *x) {
+  unsigned percent;
+  if (tb_arg_word(p, "rot=none")) return !(x->hadamard = false);
+  if (tb_arg_word(p, "rot=had")) return x->hadamard = true;
+  if (tb_arg_word(p, "fit=")) return tb_arg_number(p, 9, &x->rounds);
+  if (!tb_arg_word(p, "clip=") || !tb_arg_number(p, 100, &percent)) return false;
+  x->clip = (float)percent / 100;
   return true;
 }
 
-static bool number(const char **p, unsigned most, unsigned *out) {
-  unsigned v = 0, digits = 0;
-  for (; **p >= '0' && **p <= '9' && digits < 3; ++*p, digits++)
-    v = 10 * v + (unsigned)(**p - '0');
-  *out = v;
-  return digits > 0 && v <= most;
-}
-
 static bool parse(const char *args, struct tb_skvqx *x) {
-  for (const char *p = args; p;) {
-    unsigned n;
-    if (word(&p, "rot=none"))
-      x->hadamard = false;
-    else if (word(&p, "rot=had"))
-      x->hadamard = true;
-    else if (word(&p, "clip=") && number(&p, 100, &n))
-      x->clip = (float)n / 100.0f;
-    else if (word(&p, "fit=") && number(&p, 9, &n))
-      x->rounds = n;
-    else
-      return false;
-    if (*p && *p != '+') return false;
-    p = *p ? p + 1 : NULL;
-  }
+  for (const char *p = args; p;)
+    if (!argument(&p, x) || !tb_arg_next(&p)) return false;
   return true;
 }
 

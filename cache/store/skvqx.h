@@ -13,8 +13,8 @@ struct tb_skvqx {
   unsigned levels; /* 3, 4 or 16 */
   unsigned digits; /* packed blocks per block of tokens: 2 for 16 levels (high and low pair of bits), else 1 */
   bool hadamard;   /* rows are rotated by the Walsh-Hadamard transform */
-  float clip;         /* keys: part of a channel's range that the levels span at first */
-  unsigned rounds;    /* of fitting steps to codes by least squares (simd/kvquant) */
+  float clip;      /* keys: part of a channel's range that the levels span at first */
+  unsigned rounds; /* of fitting steps to codes by least squares (simd/kvquant) */
 };
 
 enum tb_status tb_skvqx_parse(const struct tb_store_config *config, unsigned levels, struct tb_skvqx *out,
