@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "base/thread.h"
+#include "bench/kernels_cluster.h"
 #include "simd/isa.h"
 #include "simd/kernels.h"
 
@@ -240,6 +241,7 @@ static void run(struct bench *b) {
 #include "simd/quant/quant.def"
 #include "simd/gemv/gemv.def"
 #include "simd/gemm/gemm.def"
+  kernels_cluster(b->o.filter, b->isa);
 }
 
 static size_t number(const char *s) {

@@ -56,6 +56,7 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
     if (n.partials > need.partials) need.partials = n.partials;
     for (int side = 0; side < 2; side++)
       if (n.chunk[side] > need.chunk[side]) need.chunk[side] = n.chunk[side];
+    if (n.shared_bytes > need.shared_bytes) need.shared_bytes = n.shared_bytes;
     if ((size_t)layer.shape->n_head * layer.shape->d_k > query) query = (size_t)layer.shape->n_head * layer.shape->d_k;
     struct tb_policy *before = c->layers && i > 0 ? c->layers[i - 1] : NULL;
     struct tb_policy *made = policy->create(a, &layer, before, kernels, stored);
@@ -66,6 +67,7 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
   c->work.partials = tb_carve(a, need.partials, sizeof(float));
   for (int side = 0; side < 2; side++)
     c->work.chunk[side] = tb_carve(a, need.chunk[side], 1);
+  c->work.shared = tb_carve(a, need.shared_bytes, 1);
   c->work.query = tb_carve(a, query, sizeof(float));
   c->work.query_q = tb_carve(a, query, 1);
   c->work.query_d = tb_carve(a, query / 32 + 1, sizeof(float));
@@ -124,6 +126,10 @@ void tb_cache_free(struct tb_cache *c) {
   if (!c) return;
   tb_free(c->alloc, c->block);
   tb_free(c->alloc, c);
+}
+
+const struct tb_policy *tb_cache_policy(const struct tb_cache *c, uint32_t layer) {
+  return c->layers[layer];
 }
 
 uint32_t tb_cache_length(const struct tb_cache *c) {
@@ -196,6 +202,19 @@ enum tb_status tb_cache_pieces(struct tb_cache *c, tb_cache_piece_fn fn, void *u
   return status;
 }
 
+enum tb_status tb_cache_verify(const struct tb_cache *c, struct tb_error *err) {
+  for (uint32_t i = 0; i < c->config.n_layer; i++)
+    if (c->layers[i]->ops->verify && !c->layers[i]->ops->verify(c->layers[i]))
+      return tb_fail(err, TB_E_FORMAT, "layer %u: the saved clusters are impossible", i);
+  return TB_OK;
+}
+
+void tb_cache_recalled(const struct tb_cache *c, struct tb_recalled *counts) {
+  *counts = (struct tb_recalled){0};
+  for (uint32_t i = 0; i < c->config.n_layer; i++)
+    if (c->layers[i]->ops->recalled) c->layers[i]->ops->recalled(c->layers[i], counts);
+}
+
 uint64_t tb_cache_identity(const struct tb_cache_config *config) {
   struct tb_crc crc;
   tb_crc64_start(&crc);
@@ -204,6 +223,10 @@ uint64_t tb_cache_identity(const struct tb_cache_config *config) {
     const struct tb_plan_layer *p = &config->plan[i];
     const uint32_t numbers[] = {s->n_kv, s->d_k, s->d_v, s->sliding, p->window, p->sinks};
     tb_crc_add(&crc, numbers, sizeof numbers);
+    if (p->recall) {
+      const uint32_t recall[] = {p->recall, p->cluster, p->segment, p->form};
+      tb_crc_add(&crc, recall, sizeof recall);
+    }
     tb_crc_add(&crc, p->type_k, strlen(p->type_k) + 1);
     tb_crc_add(&crc, p->type_v, strlen(p->type_v) + 1);
     if (s->profile && (tb_store_find(p->type_k)->profiled || tb_store_find(p->type_v)->profiled)) {

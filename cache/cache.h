@@ -80,6 +80,7 @@ struct tb_store_ops {
   uint32_t granule;  /* rows are encoded in multiples of this many; 1: row by row */
   bool joint;        /* a row holds all heads: encode is called for head 0 with rows of n_heads·d values. Granule > 1 */
   bool profiled;     /* what is kept depends on the profile: a saved cache belongs to it */
+  bool ordered;      /* uses `pos`: neighbouring rows must hold neighbouring positions */
   /* TB_OK, or what is wrong with this head size, side or argument. */
   enum tb_status (*check)(const struct tb_store_config *config, struct tb_error *err);
   size_t (*bytes)(const struct tb_store_config *config);
@@ -130,6 +131,16 @@ struct tb_plan_layer {
   char type_k[TB_TYPE_NAME], type_v[TB_TYPE_NAME];
   uint32_t window; /* newest tokens kept in full precision (f16) when a store has granule > 1 */
   uint32_t sinks;  /* first tokens likewise */
+  /* Recall (cache/policy/recall.c): numbers of tokens; 0 takes what stands in brackets. */
+  uint32_t recall;  /* budget: tokens of chosen clusters that a step attends to [no recall: all tokens] */
+  uint32_t cluster; /* tokens of a cluster on average; divides segment [by the budget: 8, 16 or 32] */
+  uint32_t segment; /* tokens that are clustered together, a multiple of 160 [320] */
+  uint32_t form;    /* enum tb_recall_form */
+};
+
+enum tb_recall_form {
+  TB_RECALL_SHARED,    /* one choice for all query heads of a KV head, by an upper estimate of each cluster's weight */
+  TB_RECALL_PUBLISHED, /* as ClusterKV was published: cosine distance, 20 iterations, a choice per query head, by q·mean */
 };
 
 /* ------------------------------------------------------------------------------------------------------------ cache */
@@ -158,6 +169,15 @@ void tb_cache_free(struct tb_cache *c);
 /* Tokens held. All layers hold the same number between steps. */
 uint32_t tb_cache_length(const struct tb_cache *c);
 
+/* What recall did since the cache was made, summed over decoding steps, layers and choices. */
+struct tb_recalled {
+  uint64_t steps;                /* choices made */
+  uint64_t attended, held;       /* tokens attended to, sinks and newest included; tokens held */
+  uint64_t chosen, again;        /* clusters chosen; of these, chosen by the step before too */
+  uint64_t bytes;                /* read: keys and values attended to, and what describes the clusters */
+};
+void tb_cache_recalled(const struct tb_cache *c, struct tb_recalled *counts);
+
 /* Tokens that are in their final type on both sides of every layer, not in a window or among the sinks. */
 uint32_t tb_cache_encoded(const struct tb_cache *c);
 
@@ -181,6 +201,8 @@ enum tb_status tb_cache_set_state(struct tb_cache *c, uint32_t length, const uin
 /* Calls fn for every piece, in a fixed order, until it fails. */
 typedef enum tb_status (*tb_cache_piece_fn)(void *user, unsigned char *piece, size_t bytes, struct tb_error *err);
 enum tb_status tb_cache_pieces(struct tb_cache *c, tb_cache_piece_fn fn, void *user, struct tb_error *err);
+/* After the pieces of a file were filled in: TB_E_FORMAT when no cache could hold such contents. */
+enum tb_status tb_cache_verify(const struct tb_cache *c, struct tb_error *err);
 /* A number that two configurations share when one can continue the other's saved cache (n_ctx may differ): the profile
  * counts where a store depends on it. */
 uint64_t tb_cache_identity(const struct tb_cache_config *config);

@@ -14,6 +14,7 @@
 #include "simd/attn/attn.h"
 #include "simd/hadamard/hadamard.h"
 #include "simd/kvquant/kvquant.h"
+#include "simd/cluster/cluster.h"
 #include "simd/kvpack/kvpack.h"
 #include "simd/kvdequant/kvdequant.h"
 #include "simd/kvrow/kvrow.h"
@@ -36,6 +37,12 @@ struct tb_kernels {
   tb_silu_mul_q8_t *silu_mul_q8;
   tb_gelu_mul_q8_t *gelu_mul_q8;
   tb_hadamard_t *hadamard;
+  /* clusters of keys */
+  tb_cluster_code_t *cluster_code;
+  tb_cluster_score_t *cluster_score;
+  tb_cluster_assign_t *cluster_assign;
+  tb_cluster_sum_t *cluster_sum;
+  tb_cluster_hist_t *cluster_hist;
   /* attention over row-wise stores: f32, f16, q8_0, q4_0 (other formats are NULL) */
   tb_attn_score_t *attn_score[TB_FMT_COUNT];
   tb_attn_accum_t *attn_accum[TB_FMT_COUNT];

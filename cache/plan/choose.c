@@ -40,6 +40,7 @@ static void make_ladder(const struct tb_choose *c, enum tb_side side, uint32_t l
   }
   for (const char *const *name = tb_store_names(); *name; name++) {
     double bits = tb_plan_type_bits(*name, side, d, s->rope), error;
+    if (c->recall && tb_store_find(*name)->ordered) continue;
     if (bits > 0 && bits >= least && strcmp(*name, "f32") != 0 && tb_loss_error(*name, &error)) insert(l, *name, bits);
   }
   if (l->n > 1 && tb_loss_at_end(layer, c->n_layer)) {
@@ -50,7 +51,7 @@ static void make_ladder(const struct tb_choose *c, enum tb_side side, uint32_t l
 }
 
 static struct tb_plan_layer line(const struct tb_choose *c, const char *k, const char *v) {
-  struct tb_plan_layer p = {.window = c->window, .sinks = c->sinks};
+  struct tb_plan_layer p = {.window = c->window, .sinks = c->sinks, .recall = c->recall};
   memcpy(p.type_k, k, strlen(k) + 1); /* names of the registry, or checked by the caller: they fit */
   memcpy(p.type_v, v, strlen(v) + 1);
   return p;

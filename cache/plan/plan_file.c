@@ -69,16 +69,17 @@ static enum tb_status store_name(struct cursor *c, const char *field, uint32_t l
 
 static enum tb_status option(const struct cursor *c, struct word w, uint32_t layer, struct tb_plan_layer *line,
                              struct tb_error *err) {
-  static const char *const names[] = {"window=", "sinks="};
-  uint32_t *const targets[] = {&line->window, &line->sinks};
-  for (int i = 0; i < 2; i++) {
+  static const char *const names[] = {"window=", "sinks=", "recall=", "cluster=", "segment=", "form="};
+  uint32_t *const targets[] = {&line->window,  &line->sinks,   &line->recall,
+                               &line->cluster, &line->segment, &line->form};
+  for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
     size_t n = strlen(names[i]);
     if (w.n < n || memcmp(w.p, names[i], n) != 0) continue;
     if (number((struct word){w.p + n, w.n - n}, 1u << 24, targets[i])) return TB_OK;
     return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: '%.*s' is not %s0..%u", c->number, layer, shown(w), w.p,
                    names[i], 1u << 24);
   }
-  return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: unknown option '%.*s' (window=N, sinks=N)", c->number,
+  return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: unknown option '%.*s' (window, sinks, recall, cluster, segment, form)", c->number,
                  layer, shown(w), w.p);
 }
 
@@ -138,13 +139,16 @@ bool tb_plan_write(const struct tb_plan_layer *plan, uint32_t n_layer, tb_text_f
     uint32_t last = i;
     while (last + 1 < n_layer && memcmp(&plan[last + 1], &plan[i], sizeof *plan) == 0)
       last++;
-    char line[160], range[24];
+    char line[224], range[24], recall[80] = "";
     if (last > i)
       snprintf(range, sizeof range, "%u-%u", i, last);
     else
       snprintf(range, sizeof range, "%u", i);
-    int n = snprintf(line, sizeof line, "%-8s %-10s %-10s window=%u sinks=%u\n", range, plan[i].type_k, plan[i].type_v,
-                     plan[i].window, plan[i].sinks);
+    if (plan[i].recall)
+      snprintf(recall, sizeof recall, " recall=%u cluster=%u segment=%u form=%u", plan[i].recall, plan[i].cluster,
+               plan[i].segment, plan[i].form);
+    int n = snprintf(line, sizeof line, "%-8s %-10s %-10s window=%u sinks=%u%s\n", range, plan[i].type_k,
+                     plan[i].type_v, plan[i].window, plan[i].sinks, recall);
     if (!write(user, line, (size_t)n)) return false;
     i = last + 1;
   }

@@ -40,7 +40,7 @@ static enum tb_status check_side(const struct tb_policy_layer *l, enum tb_side s
   return ops->check(&config, err);
 }
 
-static enum tb_status plain_check(const struct tb_policy_layer *l, struct tb_error *err) {
+enum tb_status tb_plain_check(const struct tb_policy_layer *l, struct tb_error *err) {
   enum tb_status status = check_side(l, TB_SIDE_K, err);
   return status ? status : check_side(l, TB_SIDE_V, err);
 }
@@ -61,7 +61,7 @@ static const char *window_type(const struct tb_store_ops *ops, const struct tb_s
 }
 
 static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_policy_layer *l, enum tb_side side,
-                                      const struct tb_kernels *kernels, uint64_t *stored) {
+                                      uint32_t wait, const struct tb_kernels *kernels, uint64_t *stored) {
   const char *type = type_of(l, side);
   const uint32_t granule = tb_store_find(type)->granule;
   struct tb_plain_side s = {0};
@@ -71,20 +71,26 @@ static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_po
   s.window = l->plan->window;
   const char *exact = window_type(s.main.ops, &s.main.config);
   s.sink = make_store(arena, l, side, exact, s.sinks, kernels, stored);
-  /* window + granule - 1 tokens may wait for a whole granule when the next one arrives. */
-  s.tail = make_store(arena, l, side, exact, s.window + granule, kernels, stored);
+  /* window + wait - 1 tokens may wait to be encoded together when the next one arrives. */
+  s.tail = make_store(arena, l, side, exact, s.window + wait, kernels, stored);
   s.chunk = s.tail;
   s.chunk.config.cap = l->n_batch;
   return s;
+}
+
+struct tb_plain tb_plain_make(struct tb_arena *arena, const struct tb_policy_layer *l, uint32_t wait,
+                              const struct tb_kernels *kernels, uint64_t *stored) {
+  struct tb_plain made = {.base = {&tb_policy_plain}, .shape = l->shape};
+  made.k = make_side(arena, l, TB_SIDE_K, wait, kernels, stored);
+  made.v = make_side(arena, l, TB_SIDE_V, wait, kernels, stored);
+  return made;
 }
 
 static struct tb_policy *plain_create(struct tb_arena *arena, const struct tb_policy_layer *l, struct tb_policy *before,
                                       const struct tb_kernels *kernels, uint64_t *stored) {
   (void)before;
   struct tb_plain *p = tb_carve(arena, 1, sizeof *p);
-  struct tb_plain made = {.base = {&tb_policy_plain}, .shape = l->shape};
-  made.k = make_side(arena, l, TB_SIDE_K, kernels, stored);
-  made.v = make_side(arena, l, TB_SIDE_V, kernels, stored);
+  struct tb_plain made = tb_plain_make(arena, l, TB_ATTN_BLOCK, kernels, stored);
   if (!p) return NULL;
   *p = made;
   return &p->base;
@@ -113,7 +119,7 @@ static struct side_need side_need(const struct tb_policy_layer *l, enum tb_side 
   return need;
 }
 
-static struct tb_policy_need plain_need(const struct tb_policy_layer *l) {
+struct tb_policy_need tb_plain_need(const struct tb_policy_layer *l) {
   size_t decode = tb_plain_decode_scratch(l->shape), prefill = tb_plain_prefill_scratch(l->shape);
   const struct side_need k = side_need(l, TB_SIDE_K), v = side_need(l, TB_SIDE_V);
   size_t flush = tb_round_up(k.flush > v.flush ? k.flush : v.flush, TB_ALIGN) + TB_STORE_SCRATCH;
@@ -214,6 +220,15 @@ static void keep_chunk(struct tb_plain_side *s, uint32_t first) {
   s->tail_rows += n;
 }
 
+void tb_plain_leave(struct tb_plain_side *s, uint32_t n) {
+  s->encoded += n;
+  const uint32_t from_tail = n < s->tail_rows ? n : s->tail_rows;
+  if (from_tail) drop_front(&s->tail, from_tail, s->tail_rows);
+  s->tail_rows -= from_tail;
+  if (s->chunk_rows) keep_chunk(s, n - from_tail);
+  s->chunk_rows = 0;
+}
+
 /* After a step: encodes what has left the window, in whole granules, and leaves the rest in the tail. */
 static void settle(struct tb_plain_side *s, struct tb_cache_work *w) {
   const uint32_t granule = s->main.ops->granule;
@@ -222,12 +237,7 @@ static void settle(struct tb_plain_side *s, struct tb_cache_work *w) {
   const uint32_t n = held > s->window ? (held - s->window) / granule * granule : 0;
   struct encode_job j = {.w = w, .to = &s->main, .from = s, .row = s->encoded, .n = n, .pos = s->sinks + s->encoded};
   encode(&j);
-  s->encoded += n;
-  const uint32_t from_tail = n < s->tail_rows ? n : s->tail_rows;
-  if (from_tail) drop_front(&s->tail, from_tail, s->tail_rows);
-  s->tail_rows -= from_tail;
-  if (s->chunk_rows) keep_chunk(s, n - from_tail);
-  s->chunk_rows = 0;
+  tb_plain_leave(s, n);
 }
 
 static void append_side(struct tb_plain_side *s, struct tb_cache_work *w, enum tb_side side, uint32_t pos, uint32_t n,
@@ -301,8 +311,7 @@ void tb_plain_turn_output(const struct tb_plain *p, uint32_t kv, uint32_t n, flo
 
 /* ------------------------------------------------------------------------------------------------------- the steps */
 
-static void plain_append(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, float *k,
-                         float *v) {
+void tb_plain_append(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, float *k, float *v) {
   struct tb_plain *p = plain_of(self);
   turn(&p->k.main, w, n, k);
   turn(&p->v.main, w, n, v);
@@ -325,7 +334,7 @@ static void plain_attend(struct tb_policy *self, struct tb_cache_work *w, uint32
 /* --------------------------------------------------------------------------------------------------- truncating */
 
 /* What a side holds of n tokens beside sinks and main. */
-static uint32_t rows_in_tail(const struct tb_plain_side *s, uint32_t n) {
+uint32_t tb_plain_rows_in_tail(const struct tb_plain_side *s, uint32_t n) {
   return n > s->sinks + s->encoded ? n - s->sinks - s->encoded : 0;
 }
 
@@ -339,7 +348,7 @@ static void truncate_side(struct tb_plain_side *s, struct tb_cache_work *w, uint
     encode(&back);
     s->encoded = keep;
   }
-  s->tail_rows = rows_in_tail(s, n);
+  s->tail_rows = tb_plain_rows_in_tail(s, n);
 }
 
 static uint32_t side_encoded(const struct tb_plain_side *s, uint32_t length) {
@@ -374,7 +383,7 @@ static void plain_get_state(const struct tb_policy *self, uint32_t words[PLAIN_S
   words[1] = p->v.encoded;
 }
 
-static bool possible(const struct tb_plain_side *s, uint32_t length, uint32_t encoded) {
+bool tb_plain_possible(const struct tb_plain_side *s, uint32_t length, uint32_t encoded) {
   const uint32_t granule = s->main.ops->granule;
   if (length > s->main.config.cap) return false;
   if (granule == 1) return encoded == 0;
@@ -385,12 +394,12 @@ static bool possible(const struct tb_plain_side *s, uint32_t length, uint32_t en
 
 static bool plain_set_state(struct tb_policy *self, uint32_t length, const uint32_t words[PLAIN_STATE]) {
   struct tb_plain *p = plain_of(self);
-  if (!possible(&p->k, length, words[0]) || !possible(&p->v, length, words[1])) return false;
+  if (!tb_plain_possible(&p->k, length, words[0]) || !tb_plain_possible(&p->v, length, words[1])) return false;
   p->length = length;
   p->k.encoded = words[0];
   p->v.encoded = words[1];
-  p->k.tail_rows = rows_in_tail(&p->k, length);
-  p->v.tail_rows = rows_in_tail(&p->v, length);
+  p->k.tail_rows = tb_plain_rows_in_tail(&p->k, length);
+  p->v.tail_rows = tb_plain_rows_in_tail(&p->v, length);
   return true;
 }
 
@@ -414,21 +423,21 @@ static enum tb_status side_pieces(struct tb_plain_side *s, uint32_t length, tb_c
   return status ? status : store_pieces(&s->tail, s->tail_rows, fn, user, err);
 }
 
-static enum tb_status plain_pieces(struct tb_policy *self, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
+enum tb_status tb_plain_pieces(struct tb_policy *self, tb_cache_piece_fn fn, void *user, struct tb_error *err) {
   struct tb_plain *p = plain_of(self);
   enum tb_status status = side_pieces(&p->k, p->length, fn, user, err);
   return status ? status : side_pieces(&p->v, p->length, fn, user, err);
 }
 
 const struct tb_policy_ops tb_policy_plain = {.name = "plain",
-                                              .check = plain_check,
-                                              .need = plain_need,
+                                              .check = tb_plain_check,
+                                              .need = tb_plain_need,
                                               .create = plain_create,
-                                              .append = plain_append,
+                                              .append = tb_plain_append,
                                               .attend = plain_attend,
                                               .truncate = plain_truncate,
                                               .encoded = plain_encoded,
                                               .state_words = plain_state_words,
                                               .get_state = plain_get_state,
                                               .set_state = plain_set_state,
-                                              .pieces = plain_pieces};
+                                              .pieces = tb_plain_pieces};

@@ -10,6 +10,7 @@
 #ifndef TB_CACHE_POLICY_PLAIN_H
 #define TB_CACHE_POLICY_PLAIN_H
 
+#include "cache/policy/blocks.h"
 #include "cache/policy/policy.h"
 
 struct tb_plain_side {
@@ -27,6 +28,20 @@ struct tb_plain {
   uint32_t length; /* tokens held */
 };
 
+/* For policies that store as this one does and attend differently. Their object begins with a struct tb_plain. `wait`:
+ * rows that wait in the tail to be encoded together, a multiple of the granule. */
+enum tb_status tb_plain_check(const struct tb_policy_layer *l, struct tb_error *err);
+struct tb_policy_need tb_plain_need(const struct tb_policy_layer *l);
+struct tb_plain tb_plain_make(struct tb_arena *arena, const struct tb_policy_layer *l, uint32_t wait,
+                              const struct tb_kernels *kernels, uint64_t *stored);
+void tb_plain_append(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, float *k, float *v);
+/* The first n rows that wait are in main: the rest of the tail and of the chunk moves up. */
+void tb_plain_leave(struct tb_plain_side *s, uint32_t n);
+/* Rows that wait when a side holds `length` tokens; whether it can. */
+uint32_t tb_plain_rows_in_tail(const struct tb_plain_side *s, uint32_t length);
+bool tb_plain_possible(const struct tb_plain_side *s, uint32_t length, uint32_t encoded);
+enum tb_status tb_plain_pieces(struct tb_policy *self, tb_cache_piece_fn fn, void *user, struct tb_error *err);
+
 /* Where a position is: the store, its row, and how many further positions follow there (limit ≥ 1 given). */
 struct tb_plain_run {
   const struct tb_store *store;
@@ -42,6 +57,31 @@ void tb_plain_turn_output(const struct tb_plain *p, uint32_t kv, uint32_t n, flo
 void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, const float *q, float *out);
 void tb_plain_prefill(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
                       float *out);
+
+/* Parts of decoding. Queries of one token: scaled, turned and quantised into w; those of n heads from `head` on.
+ *   score    of n_q heads of a KV head against the tokens of a block, to s[g·TB_ATTN_BLOCK + t]; accum likewise
+ *   fold     running softmax of one query head over n scores, of which at least one is finite: they become weights. part[0]
+ *            is the maximum, part[1] the sum, acc (d_v) what was accumulated before. Returns how far the largest of the
+ *            scores is below the maximum (≤ 0)
+ *   partial  result of one split of one head: maximum, sum, d_v accumulated values
+ *   merge    the output of a head from its splits */
+void tb_plain_load_query(const struct tb_plain *p, struct tb_cache_work *w, const float *q);
+struct tb_kv_query tb_plain_query(const struct tb_plain *p, const struct tb_cache_work *w, uint32_t head, uint32_t n,
+                                  uint32_t pos);
+void tb_plain_score(const struct tb_plain *p, uint32_t kv, const struct tb_kv_query *q, struct tb_block b, float *s,
+                    void *scratch);
+void tb_plain_accum(const struct tb_plain *p, uint32_t kv, uint32_t n_q, struct tb_block b, const float *s, float *acc,
+                    void *scratch);
+float tb_plain_fold(const struct tb_cache_work *w, uint32_t d_v, float *part, float *acc, float *s, uint32_t n);
+/* A block of packed values is skipped when none of its weights is above 1e-6 of the largest one of its split so far:
+ * what is left out of an output is at most 1e-6 of the largest value for each token of the context, and a far smaller
+ * part where weights fall off as they do in practice. `nearest`: the greatest of the heads' tb_plain_fold. */
+static inline bool tb_plain_matters(const struct tb_plain *p, float nearest) {
+  return nearest >= -13.8f || p->v.main.ops->granule == 1;
+}
+float *tb_plain_partial(const struct tb_plain *p, const struct tb_cache_work *w, uint32_t split, uint32_t head);
+void tb_plain_merge(const struct tb_plain *p, const struct tb_cache_work *w, uint32_t n_splits, uint32_t head,
+                    float *out, void *scratch);
 
 /* Workspace bounds of the two. */
 size_t tb_plain_decode_scratch(const struct tb_kv_shape *s);

@@ -5,17 +5,11 @@
 
 #include <math.h>
 #include <string.h>
-#include "cache/policy/blocks.h"
 
 enum {
   SPLIT_BLOCKS = 4,         /* blocks of a split: 640 tokens, some microseconds of work */
   SERIAL_PRODUCTS = 1 << 17 /* fewer products of q and k than this take less time than waking a thread */
 };
-
-/* A block of packed values is skipped when none of its weights is above 1e-6 of the largest one of its split so far:
- * what is left out of an output is at most 1e-6 of the largest value for each token of the context, and a far smaller
- * part where weights fall off as they do in practice. */
-static const float SKIP_BELOW = -13.8f;
 
 struct decode {
   struct tb_plain *p;
@@ -30,9 +24,8 @@ static size_t partial_floats(const struct tb_kv_shape *s) {
   return 2 + s->d_v;
 }
 
-static float *partial(const struct decode *j, uint32_t split, uint32_t head) {
-  const struct tb_kv_shape *s = j->p->shape;
-  return j->w->partials + ((size_t)split * s->n_head + head) * partial_floats(s);
+float *tb_plain_partial(const struct tb_plain *p, const struct tb_cache_work *w, uint32_t split, uint32_t head) {
+  return w->partials + ((size_t)split * p->shape->n_head + head) * partial_floats(p->shape);
 }
 
 static uint32_t splits_of(uint32_t n_ctx) {
@@ -49,53 +42,49 @@ size_t tb_plain_decode_scratch(const struct tb_kv_shape *s) {
          tb_round_up(group * s->d_v * sizeof(float), TB_ALIGN);
 }
 
-/* Running softmax of one query head over the blocks of a split. Returns how far the block's largest score is below the
- * largest so far (≤ 0). */
-static float fold_block(const struct decode *j, float *part, float *acc, float *s, uint32_t skip, uint32_t n) {
-  const struct tb_kernels *k = j->w->kernels;
-  for (uint32_t i = 0; i < skip; i++)
-    s[i] = 0;
-  float block_max = k->attn_max(s + skip, n - skip);
+float tb_plain_fold(const struct tb_cache_work *w, uint32_t d_v, float *part, float *acc, float *s, uint32_t n) {
+  const struct tb_kernels *k = w->kernels;
+  float block_max = k->attn_max(s, n);
   if (block_max > part[0]) {
     float shrink = expf(part[0] - block_max);
-    for (uint32_t c = 0; c < j->p->shape->d_v; c++)
+    for (uint32_t c = 0; c < d_v; c++)
       acc[c] *= shrink;
     part[1] *= shrink;
     part[0] = block_max;
   }
-  part[1] += k->attn_exp(s + skip, n - skip, part[0]);
+  part[1] += k->attn_exp(s, n, part[0]);
   return block_max - part[0];
 }
 
-static struct tb_kv_query query_of(const struct decode *j, uint32_t kv) {
-  const struct tb_kv_shape *s = j->p->shape;
-  const size_t at = (size_t)kv * j->heads_per_kv * s->d_k;
+struct tb_kv_query tb_plain_query(const struct tb_plain *p, const struct tb_cache_work *w, uint32_t head, uint32_t n,
+                                  uint32_t pos) {
+  const size_t d = p->shape->d_k, at = head * d;
   return (struct tb_kv_query){
-      .acts = {.k = s->d_k,
-               .f = j->w->query + at,
-               .ldf = s->d_k,
-               .q = j->w->query_q + at,
-               .d = j->w->query_d + at / 32,
-               .s = j->w->query_s + at / 16},
-      .n_q = j->heads_per_kv,
-      .pos = j->pos,
+      .acts = {.k = d,
+               .f = w->query + at,
+               .ldf = d,
+               .q = w->query_q + at,
+               .d = w->query_d + at / 32,
+               .s = w->query_s + at / 16},
+      .n_q = n,
+      .pos = pos,
   };
 }
 
-static void score_block(const struct decode *j, uint32_t kv, const struct tb_kv_query *q, struct tb_block b, float *s,
-                        void *scratch) {
+void tb_plain_score(const struct tb_plain *p, uint32_t kv, const struct tb_kv_query *q, struct tb_block b, float *s,
+                    void *scratch) {
   for (uint32_t at = b.first; at < b.end;) {
-    struct tb_plain_run r = tb_plain_locate(&j->p->k, at, b.end - at);
+    struct tb_plain_run r = tb_plain_locate(&p->k, at, b.end - at);
     r.store->ops->score(r.store, kv, r.row, r.n, at, q, s + (at - b.first), TB_ATTN_BLOCK, scratch);
     at += r.n;
   }
 }
 
-static void accum_block(const struct decode *j, uint32_t kv, struct tb_block b, const float *s, float *acc,
-                        void *scratch) {
+void tb_plain_accum(const struct tb_plain *p, uint32_t kv, uint32_t n_q, struct tb_block b, const float *s, float *acc,
+                    void *scratch) {
   for (uint32_t at = b.first; at < b.end;) {
-    struct tb_plain_run r = tb_plain_locate(&j->p->v, at, b.end - at);
-    r.store->ops->accum(r.store, kv, r.row, r.n, s + (at - b.first), TB_ATTN_BLOCK, j->heads_per_kv, acc, scratch);
+    struct tb_plain_run r = tb_plain_locate(&p->v, at, b.end - at);
+    r.store->ops->accum(r.store, kv, r.row, r.n, s + (at - b.first), TB_ATTN_BLOCK, n_q, acc, scratch);
     at += r.n;
   }
 }
@@ -107,8 +96,8 @@ static void split_task(void *arg, size_t task, unsigned thread) {
   unsigned char *scratch = j->w->scratch + thread * j->w->scratch_bytes;
   float *scores = (float *)(void *)(scratch + TB_STORE_SCRATCH);
   float *acc = scores + tb_round_up(group * TB_ATTN_BLOCK * sizeof(float), TB_ALIGN) / sizeof(float);
-  const struct tb_kv_query q = query_of(j, kv);
-  float *parts = partial(j, split, kv * group);
+  const struct tb_kv_query q = tb_plain_query(j->p, j->w, kv * group, group, j->pos);
+  float *parts = tb_plain_partial(j->p, j->w, split, kv * group);
   const size_t stride = partial_floats(s);
   memset(acc, 0, group * s->d_v * sizeof *acc);
   for (uint32_t g = 0; g < group; g++) {
@@ -120,27 +109,31 @@ static void split_task(void *arg, size_t task, unsigned thread) {
   for (uint32_t i = 0; i < SPLIT_BLOCKS; i++) {
     struct tb_block b = tb_block_at(block0 + i, sinks, j->pos + 1);
     if (b.first >= b.end || b.end <= j->first) continue;
-    score_block(j, kv, &q, b, scores, scratch);
-    uint32_t skip = j->first > b.first ? j->first - b.first : 0;
+    tb_plain_score(j->p, kv, &q, b, scores, scratch);
+    const uint32_t skip = j->first > b.first ? j->first - b.first : 0;
     float nearest = -INFINITY;
-    for (uint32_t g = 0; g < group; g++)
-      nearest = fmaxf(nearest, fold_block(j, parts + g * stride, acc + g * s->d_v, scores + g * TB_ATTN_BLOCK, skip,
-                                          b.end - b.first));
-    if (nearest >= SKIP_BELOW || j->p->v.main.ops->granule == 1) accum_block(j, kv, b, scores, acc, scratch);
+    for (uint32_t g = 0; g < group; g++) {
+      float *sg = scores + g * TB_ATTN_BLOCK;
+      for (uint32_t t = 0; t < skip; t++)
+        sg[t] = 0;
+      nearest = fmaxf(nearest, tb_plain_fold(j->w, s->d_v, parts + g * stride, acc + g * s->d_v, sg + skip,
+                                             b.end - b.first - skip));
+    }
+    if (tb_plain_matters(j->p, nearest)) tb_plain_accum(j->p, kv, group, b, scores, acc, scratch);
   }
   for (uint32_t g = 0; g < group; g++)
     memcpy(parts + g * stride + 2, acc + g * s->d_v, s->d_v * sizeof *acc);
 }
 
-static void merge_task(void *arg, size_t head, unsigned thread) {
-  const struct decode *j = arg;
-  const uint32_t d = j->p->shape->d_v;
-  float max = -INFINITY, sum = 0, *out = j->out + head * d;
-  for (uint32_t i = 0; i < j->n_splits; i++)
-    max = fmaxf(max, partial(j, i, (uint32_t)head)[0]);
+void tb_plain_merge(const struct tb_plain *p, const struct tb_cache_work *w, uint32_t n_splits, uint32_t head,
+                    float *out, void *scratch) {
+  const uint32_t d = p->shape->d_v;
+  float max = -INFINITY, sum = 0;
+  for (uint32_t i = 0; i < n_splits; i++)
+    max = fmaxf(max, tb_plain_partial(p, w, i, head)[0]);
   memset(out, 0, d * sizeof *out);
-  for (uint32_t i = 0; i < j->n_splits; i++) {
-    const float *part = partial(j, i, (uint32_t)head);
+  for (uint32_t i = 0; i < n_splits; i++) {
+    const float *part = tb_plain_partial(p, w, i, head);
     if (part[1] == 0) continue;
     float weight = expf(part[0] - max);
     sum += weight * part[1];
@@ -149,10 +142,16 @@ static void merge_task(void *arg, size_t head, unsigned thread) {
   }
   for (uint32_t c = 0; c < d; c++)
     out[c] /= sum;
-  tb_plain_turn_output(j->p, (uint32_t)head / j->heads_per_kv, 1, out, j->w->scratch + thread * j->w->scratch_bytes);
+  tb_plain_turn_output(p, head / (p->shape->n_head / p->shape->n_kv), 1, out, scratch);
 }
 
-void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, const float *q, float *out) {
+static void merge_task(void *arg, size_t head, unsigned thread) {
+  const struct decode *j = arg;
+  tb_plain_merge(j->p, j->w, j->n_splits, (uint32_t)head, j->out + head * j->p->shape->d_v,
+                 j->w->scratch + thread * j->w->scratch_bytes);
+}
+
+void tb_plain_load_query(const struct tb_plain *p, struct tb_cache_work *w, const float *q) {
   const struct tb_kv_shape *s = p->shape;
   const size_t n = (size_t)s->n_head * s->d_k;
   for (size_t i = 0; i < n; i++)
@@ -160,13 +159,18 @@ void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, 
   for (uint32_t kv = 0; kv < s->n_kv; kv++)
     tb_plain_turn_query(p, kv, s->n_head / s->n_kv, w->query + kv * (n / s->n_kv), w->scratch);
   if (s->d_k % 32 == 0) w->kernels->quant_q8(w->query_q, w->query_d, w->query_s, w->query, n);
+}
+
+void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, const float *q, float *out) {
+  const struct tb_kv_shape *s = p->shape;
+  tb_plain_load_query(p, w, q);
   struct decode j = {.p = p, .w = w, .out = out, .pos = pos, .heads_per_kv = s->n_head / s->n_kv};
   if (s->sliding && pos + 1 > s->sliding) j.first = pos + 1 - s->sliding;
   const uint32_t sinks = p->k.sinks > p->v.sinks ? p->k.sinks : p->v.sinks;
   j.first_split = tb_block_of(j.first, sinks) / SPLIT_BLOCKS;
   j.n_splits = tb_block_of(pos, sinks) / SPLIT_BLOCKS + 1 - j.first_split;
   const size_t tasks = (size_t)j.n_splits * s->n_kv;
-  if ((size_t)(pos + 1 - j.first) * n < SERIAL_PRODUCTS)
+  if ((size_t)(pos + 1 - j.first) * s->n_head * s->d_k < SERIAL_PRODUCTS)
     for (size_t i = 0; i < tasks; i++)
       split_task(&j, i, 0);
   else

@@ -5,7 +5,6 @@
 
 #include <math.h>
 #include <string.h>
-#include "cache/policy/blocks.h"
 
 enum { TILE_ROWS = 64 }; /* query rows (tokens × heads of the group) of a task, at least one token */
 

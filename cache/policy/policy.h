@@ -15,6 +15,7 @@ struct tb_cache_work {
   size_t scratch_bytes;
   float *partials; /* of split attention, see plain_decode.c */
   unsigned char *chunk[2]; /* keys and values of the step's tokens that are too many for a window */
+  unsigned char *shared; /* what one attend hands from one parallel part to the next */
   float *query;    /* scaled queries of one step's token, n_head · d_k, then their codes */
   int8_t *query_q;
   float *query_d;
@@ -37,6 +38,7 @@ struct tb_policy_need {
   size_t partials;      /* floats */
   size_t chunk[2];      /* bytes, per side */
   size_t init_bytes;    /* temporary memory while it is created */
+  size_t shared_bytes;  /* of all threads together */
 };
 
 /* First member of every policy's object. */
@@ -64,10 +66,20 @@ struct tb_policy_ops {
   void (*get_state)(const struct tb_policy *p, uint32_t *words);
   bool (*set_state)(struct tb_policy *p, uint32_t length, const uint32_t *words);
   enum tb_status (*pieces)(struct tb_policy *p, tb_cache_piece_fn fn, void *user, struct tb_error *err);
+  /* May be NULL. True when pieces that were read from a file make sense: nothing in them may lead outside of memory. */
+  bool (*verify)(const struct tb_policy *p);
+  /* May be NULL: adds to the counts of tb_cache_recalled. */
+  void (*recalled)(const struct tb_policy *p, struct tb_recalled *counts);
 };
 
 /* plain: sinks and the newest `window` tokens in f16 (only where a store encodes in granules), everything attended. */
 extern const struct tb_policy_ops tb_policy_plain;
+
+/* recall: everything is stored, decoding attends to the clusters of tokens that matter (cache/policy/recall.c). */
+extern const struct tb_policy_ops tb_policy_recall;
+
+/* A layer's object, for programs that measure what a policy does. */
+const struct tb_policy *tb_cache_policy(const struct tb_cache *c, uint32_t layer);
 
 /* The policy that a plan line asks for. */
 const struct tb_policy_ops *tb_policy_of(const struct tb_plan_layer *plan);

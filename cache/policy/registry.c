@@ -2,6 +2,5 @@
 #include "cache/policy/policy.h"
 
 const struct tb_policy_ops *tb_policy_of(const struct tb_plan_layer *plan) {
-  (void)plan;
-  return &tb_policy_plain;
+  return plan->recall ? &tb_policy_recall : &tb_policy_plain;
 }

@@ -20,6 +20,7 @@ bool cli_cache_open(const char *verb, struct cli_cache *c, const char *model, st
   out->kv_profile = profile_of(verb, c, model);
   out->kv_window = c->window;
   out->kv_sinks = c->sinks;
+  out->kv_recall = c->recall;
   return true;
 }
 

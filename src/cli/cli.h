@@ -80,6 +80,8 @@ const char *cli_bytes(char buf[32], uint64_t bytes);
 void cli_print_refusal(FILE *f, const char *verb, const struct tb_plan *plan);
 /* --stats: predicted and real memory, to stderr. */
 void cli_print_memory(const struct tb_plan *plan);
+/* What recall did; nothing without it. */
+void cli_print_recall(const struct tb_context *ctx);
 
 /* Options about CPUs that verbs share. */
 struct cli_cpus {

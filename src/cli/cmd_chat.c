@@ -154,7 +154,10 @@ int cmd_chat(int argc, char **argv) {
   cli_catch_signals();
   struct chat_session s = {0};
   int code = chat_open(&s, &a) ? converse(&s, &a) : s.code ? s.code : CLI_FAILED;
-  if (a.memory.stats && s.ctx) cli_print_memory(s.plan);
+  if (a.memory.stats && s.ctx) {
+    cli_print_memory(s.plan);
+    cli_print_recall(s.ctx);
+  }
   if (s.unsaved && code == CLI_OK) code = CLI_FAILED; /* said when it happened */
   chat_close(&s);
   return code;

@@ -35,6 +35,7 @@ static bool make_contexts(struct eval *e, const struct tb_context_options *base)
     struct tb_context_info info;
     o.type_k = c->type_k;
     o.type_v = c->type_v;
+    if (i == 0) o.kv_recall = 0; /* what the others are compared with */
     if (tb_context_create(&c->ctx, e->model, &o, &err) != TB_OK) {
       cli_report("eval", &err);
       return false;
@@ -188,7 +189,7 @@ int cmd_eval(int argc, char **argv) {
     return CLI_USAGE;
   }
   static struct eval_config configs[EVAL_CONFIGS];
-  struct eval e = {.n_batch = a.n_batch, .chunks = a.chunks, .configs = configs, .n_configs = 1};
+  struct eval e = {.n_batch = a.n_batch, .decode = a.cache.recall > 0, .chunks = a.chunks, .configs = configs, .n_configs = 1};
   bool ok = parse_cache("f32/f32", &configs[0]);
   if (a.caches.n == 0) a.caches.items[a.caches.n++] = "f16";
   for (size_t i = 0; ok && i < a.caches.n; i++)

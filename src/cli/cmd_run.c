@@ -345,7 +345,10 @@ static int run_model(const struct run_args *a, struct tb_model *model, const str
             reduced ? " limited by " : "", reduced ? planned.limited_by : "",
             (double)info.cache_bytes / 0x1p20);
   code = a->logits ? run_logits(a, ctx, ids, n_ids, minfo.n_vocab) : generate(a, model, ctx, sampler, ids, n_ids);
-  if (a->memory.stats) cli_print_memory(plan);
+  if (a->memory.stats) {
+    cli_print_memory(plan);
+    cli_print_recall(ctx);
+  }
 end:
   tb_sampler_free(sampler);
   tb_context_free(ctx);

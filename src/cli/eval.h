@@ -26,6 +26,7 @@ struct eval {
   struct tb_model *model;
   struct tb_model_info info;
   uint32_t n_ctx, n_batch, chunks; /* chunks 0: all of the text */
+  bool decode; /* questions: what comes with the first one and after it goes in token by token, as it is generated */
   struct eval_config *configs;     /* the first one is what the others are compared with */
   size_t n_configs;
   bool stopped; /* Ctrl-C: what was measured so far is printed */
@@ -37,7 +38,8 @@ bool eval_text(struct eval *e, const char *path);
 
 /* Questions of a jsonl file: lines {"task": …, "parts": [{"text": …, "special": bool, "score": bool}, …]}; the parts
  * are tokenised one by one and joined; a scored part counts as right when each of its tokens is the likeliest one given
- * the true text before it. */
+ * the true text before it. With recall the context before the first question is read in batches and the rest token by
+ * token: a choice of tokens must not have seen the question when the context is stored. */
 bool eval_recall(struct eval *e, const char *path);
 
 /* The largest of n logits; the first of equals. */

@@ -7,12 +7,17 @@
 
 #include <jansson.h>
 
+/* A message is three parts (opening, text, line end); before an answer's text stand its opening and the question. */
+enum { QUESTION_PARTS = 4 };
+
 /* One line of the file as tokens. */
 struct item {
   tb_token *ids;
   size_t n, cap;
   size_t (*spans)[2]; /* scored tokens: first, end */
   size_t n_spans;
+  size_t starts[QUESTION_PARTS]; /* of the last parts, while reading */
+  size_t asked; /* where the question before the first scored part begins */
 };
 
 static void free_item(struct item *it) {
@@ -40,9 +45,12 @@ static bool add_part(struct eval *e, struct item *it, json_t *part, const char *
     return false;
   }
   if (score && n) {
+    if (it->n_spans == 0) it->asked = it->starts[0];
     it->spans[it->n_spans][0] = it->n;
     it->spans[it->n_spans++][1] = it->n + n;
   }
+  memmove(it->starts, it->starts + 1, (QUESTION_PARTS - 1) * sizeof *it->starts);
+  it->starts[QUESTION_PARTS - 1] = it->n;
   it->n += n;
   return true;
 }
@@ -79,8 +87,10 @@ static bool run_item(struct eval *e, struct eval_config *c, const struct item *i
   struct tb_error err;
   struct scoring s = {it, e->info.n_vocab, 0, right};
   enum tb_status status = tb_truncate(c->ctx, 0, &err);
-  for (; !status && s.base + 1 < it->n; s.base += e->n_batch) {
-    size_t n = it->n - 1 - s.base < e->n_batch ? it->n - 1 - s.base : e->n_batch;
+  for (size_t n; !status && s.base + 1 < it->n; s.base += n) {
+    n = it->n - 1 - s.base < e->n_batch ? it->n - 1 - s.base : e->n_batch;
+    if (e->decode && s.base < it->asked && n > it->asked - s.base) n = it->asked - s.base;
+    if (e->decode && s.base >= it->asked) n = 1;
     status = tb_eval_all(c->ctx, it->ids + s.base, n, each, &s, &err);
   }
   if (status == TB_E_CANCELLED)

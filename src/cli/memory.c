@@ -136,6 +136,19 @@ void cli_print_memory(const struct tb_plan *plan) {
   print_pair("writable (VmData)", info.data, u.data);
 }
 
+void cli_print_recall(const struct tb_context *ctx) {
+  struct tb_recall_stats r;
+  char bytes[32];
+  tb_recall_get_stats(ctx, &r);
+  if (r.choices == 0) return;
+  fprintf(stderr, "\n  recall, per generated token, layer and choice:\n");
+  fprintf(stderr, "    tokens attended to / held  %12.0f %12.0f %8.1f %%\n", (double)r.attended / (double)r.choices,
+          (double)r.held / (double)r.choices, 100 * (double)r.attended / (double)r.held);
+  fprintf(stderr, "    clusters chosen            %12.1f, chosen before too %.1f %%\n",
+          (double)r.chosen / (double)r.choices, r.chosen ? 100 * (double)r.again / (double)r.chosen : 0);
+  fprintf(stderr, "    bytes read                 %12s\n", cli_bytes(bytes, r.bytes / r.choices));
+}
+
 /* ------------------------------------------------------------------------------------------------------------- shapes
  */
 

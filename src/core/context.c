@@ -37,6 +37,7 @@ enum tb_status tb_context_check_options(const struct tb_context_options *o, stru
   if (o->kv_window > 1 << 24 || o->kv_sinks > 1 << 24)
     return tb_fail(err, TB_E_ARG, "%s: more than %d tokens", o->kv_window > 1 << 24 ? "kv_window" : "kv_sinks",
                    1 << 24);
+  if (o->kv_recall > 1 << 24) return tb_fail(err, TB_E_ARG, "kv_recall: more than %d tokens", 1 << 24);
   if (o->n_batch > MAX_BATCH) return tb_fail(err, TB_E_ARG, "n_batch: %u is not in 1..%d", o->n_batch, MAX_BATCH);
   if (o->n_threads > TB_MAX_THREADS)
     return tb_fail(err, TB_E_ARG, "threads: %u is not in 1..%d", o->n_threads, TB_MAX_THREADS);
@@ -53,7 +54,8 @@ enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t
                                                             : WINDOW,
                                .sinks = o->kv_sinks < 0   ? 0
                                         : o->kv_sinks > 0 ? (uint32_t)o->kv_sinks
-                                                          : SINKS};
+                                                          : SINKS,
+                               .recall = o->kv_recall};
   if (o->kv_plan) return tb_plan_parse(o->kv_plan, strlen(o->kv_plan), n_layer, &line, plan, err);
   enum tb_status status = set_type(line.type_k, o->type_k, "type_k", err);
   if (!status) status = set_type(line.type_v, o->type_v, "type_v", err);
@@ -266,6 +268,17 @@ void tb_context_get_info(const struct tb_context *c, struct tb_context_info *inf
                                    .n_ctx_limit = c->reduced_by,
                                    .cache_bytes = c->cache_bytes,
                                    .memory_bytes = c->memory_bytes};
+}
+
+void tb_recall_get_stats(const struct tb_context *c, struct tb_recall_stats *stats) {
+  struct tb_recalled r;
+  tb_cache_recalled(c->cache, &r);
+  *stats = (struct tb_recall_stats){.choices = r.steps,
+                                    .attended = r.attended,
+                                    .held = r.held,
+                                    .chosen = r.chosen,
+                                    .again = r.again,
+                                    .bytes = r.bytes};
 }
 
 /* --------------------------------------------------------------------------------------------------- evaluating */

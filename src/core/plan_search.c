@@ -25,7 +25,7 @@ struct search {
   struct tb_rope_table rope;
   struct tb_plan_layer *lines;
   struct tb_plan_layer *given; /* the plan of the options, or NULL: chosen */
-  struct tb_plan_layer line;   /* window and sinks */
+  struct tb_plan_layer line;   /* window, sinks, recall */
   bool soft;                   /* soft bounds count */
   const struct tb_allocator *a;
   struct tb_error *err;
@@ -96,6 +96,7 @@ static enum tb_status at(struct search *s, uint32_t n_ctx, struct floors f, uint
                               .n_threads = size.n_threads,
                               .window = s->line.window,
                               .sinks = s->line.sinks,
+                              .recall = s->line.recall,
                               .type_k = s->o->type_k,
                               .type_v = s->o->type_v,
                               .least_bits_k = f.k,

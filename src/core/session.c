@@ -123,7 +123,8 @@ static enum tb_status load(struct tb_context *c, struct tb_session_reader *r, st
   if (bytes != h->cache_bytes)
     return tb_fail(err, TB_E_FORMAT, "the session's cache has %llu bytes, expected %llu",
                    (unsigned long long)h->cache_bytes, (unsigned long long)bytes);
-  return tb_cache_pieces(to->cache, read_piece, r, err);
+  s = tb_cache_pieces(to->cache, read_piece, r, err);
+  return s ? s : tb_cache_verify(to->cache, err);
 }
 
 enum tb_status tb_session_load(struct tb_context *c, const char *path, void **extra, size_t *extra_bytes,

@@ -136,6 +136,7 @@ struct tb_context_options {
   const char *kv_profile; /* path of a profile that was measured on this model, for the types that use one; NULL: none */
   int32_t kv_window;   /* newest tokens kept in f16 beside a type that packs blocks; 0: 128, -1: none */
   int32_t kv_sinks;    /* first tokens likewise; 0: 5, -1: none */
+  uint32_t kv_recall;  /* while generating, attend to so many tokens chosen by clusters, and to the newest; 0: to all */
 };
 
 /* The model must outlive the context. All memory is taken here; nothing is allocated afterwards. */
@@ -152,6 +153,16 @@ struct tb_context_info {
   uint64_t memory_bytes;   /* everything the context allocated, the cache included */
 };
 void tb_context_get_info(const struct tb_context *context, struct tb_context_info *info);
+
+/* What recall (tb_context_options.kv_recall) did since the context was made, summed over generated tokens, layers and KV
+ * heads; all 0 without it. */
+struct tb_recall_stats {
+  uint64_t choices;        /* generated tokens × layers × KV heads */
+  uint64_t attended, held; /* tokens that were attended to (sinks and the newest included), tokens there were */
+  uint64_t chosen, again;  /* clusters chosen; of these, those that the token before had chosen too */
+  uint64_t bytes;          /* of keys, values and centroids read */
+};
+void tb_recall_get_stats(const struct tb_context *context, struct tb_recall_stats *stats);
 
 /* Called between batches with tokens done so far; return false to stop (the call then fails with TB_E_CANCELLED and
  * keeps what was computed: see tb_context_info.n_past). */

@@ -1,0 +1,339 @@
+/* Attention of one token to chosen clusters, in three parallel parts:
+ *   choose   a task per choice (KV head, or query head in the published form): scores of all centroids, how much of the
+ *            softmax each cluster's rows can have, a histogram of it, clusters from the top until the budget is full
+ *   attend   a task per (choice × split): the blocks of 160 positions that hold chosen rows, sinks or newest tokens,
+ * cut into splits of the same blocks whatever the number of threads; inside a block only chosen rows count merge    a
+ * task per query head, in order
+ *
+ * Estimate of a row of cluster i for query head g:  e = exp(s - max over clusters of s),  s = q·mean + REACH·|q|·reach,
+ * and its share p = Σ_g e / Σ_i size·e. The budget is in tokens, so rows compete by p, not clusters by their sums. */
+#include "cache/policy/recall.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+  SPLIT_BLOCKS = 4,
+  REACH = 2, /* deviations above the mean; 1 to 3 recall alike, 0 and 4 less */
+};
+#define ALWAYS UINT32_MAX /* all rows of a block */
+
+/* A block to attend to: where the clusters that reach into it begin. */
+struct item {
+  uint32_t block;
+  uint32_t cluster; /* the first one that ends behind the block's first row; ALWAYS: sinks, newest */
+  uint32_t row;     /* its first row, counted from base */
+};
+
+struct decode {
+  struct tb_recall *r;
+  struct tb_cache_work *w;
+  float *out;
+  uint32_t pos, heads; /* heads: query heads of a choice */
+  uint32_t per_choice; /* items there is room for */
+  struct item *items;
+  uint32_t *n_items;
+};
+
+static uint32_t most_items(uint32_t n_ctx) {
+  return n_ctx / TB_ATTN_BLOCK + 3;
+}
+
+static uint32_t splits(uint32_t n_items) {
+  return (n_items + SPLIT_BLOCKS - 1) / SPLIT_BLOCKS;
+}
+
+/* ------------------------------------------------------------------------------------------------------- scratch */
+
+struct memory {
+  int8_t *q; /* choosing */
+  float *dq, *eq, *s, *share;
+  uint8_t *bin;
+  float *scores, *acc; /* attending */
+};
+
+static struct memory carve_memory(const struct tb_kv_shape *s, uint32_t cap, unsigned char *base, size_t *bytes) {
+  struct tb_arena a = {.base = base};
+  const size_t heads = s->n_head / s->n_kv, f = sizeof(float);
+  struct memory m;
+  m.q = tb_carve(&a, heads, s->d_k);
+  m.dq = tb_carve(&a, heads, f);
+  m.eq = tb_carve(&a, heads, f);
+  m.s = tb_carve(&a, heads * cap, f);
+  m.share = tb_carve(&a, cap, f);
+  m.bin = tb_carve(&a, cap, 1);
+  m.scores = tb_carve(&a, heads * TB_ATTN_BLOCK, f);
+  m.acc = tb_carve(&a, heads * s->d_v, f);
+  *bytes = a.used;
+  return m;
+}
+
+size_t tb_recall_decode_scratch(const struct tb_kv_shape *s, uint32_t cap) {
+  size_t bytes;
+  carve_memory(s, cap, NULL, &bytes);
+  return TB_STORE_SCRATCH + bytes;
+}
+
+size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, uint32_t n_ctx) {
+  (void)s;
+  return tb_round_up(n_choices * sizeof(uint32_t), TB_ALIGN) +
+         (size_t)n_choices * most_items(n_ctx) * sizeof(struct item);
+}
+
+/* ------------------------------------------------------------------------------------------------------ choosing */
+
+/* share[i] += e_i / Σ size·e of one query head. */
+static void add_share(const struct tb_kernels *k, float *s, const uint16_t *size, uint32_t n, float *share) {
+  float max = -INFINITY, sum = 0;
+  for (uint32_t i = 0; i < n; i++)
+    s[i] = size[i] ? s[i] : -INFINITY;
+  max = k->attn_max(s, n);
+  k->attn_exp(s, n, max);
+  for (uint32_t i = 0; i < n; i++)
+    sum += s[i] * (float)size[i];
+  for (uint32_t i = 0; i < n; i++)
+    share[i] += s[i] / sum;
+}
+
+static void estimate(const struct decode *j, uint32_t choice, const struct memory *m) {
+  static const float zero[TB_CLUSTER_D_MAX] = {0};
+  const struct tb_recall *r = j->r;
+  const struct tb_kernels *k = j->w->kernels;
+  const uint32_t d = r->plain.shape->d_k, n = tb_recall_n(r), head = choice * j->heads;
+  const size_t at = (size_t)(head / (r->plain.shape->n_head / r->plain.shape->n_kv)) * r->cap;
+  const float *q = j->w->query + (size_t)head * d;
+  k->cluster_code(m->q, m->dq, q, d, zero, j->heads, d);
+  for (uint32_t g = 0; g < j->heads; g++) {
+    float square = 0;
+    for (uint32_t c = 0; c < d; c++)
+      square += q[g * d + c] * q[g * d + c];
+    m->eq[g] = REACH * sqrtf(square);
+  }
+  k->cluster_score(m->s, r->cap, m->q, m->dq, m->eq, j->heads, r->c.codes + at * d, r->c.scale + at, r->c.reach + at, n,
+                   d);
+  memset(m->share, 0, n * sizeof *m->share);
+  for (uint32_t g = 0; g < j->heads; g++)
+    add_share(k, m->s + (size_t)g * r->cap, r->c.size + at, n, m->share);
+}
+
+/* Clusters in bins from the top while they fit whole; then the newest of the next bin, as many as still fit. Returns
+ * the rows. */
+static uint32_t choose_clusters(const struct decode *j, uint32_t choice, const struct memory *m, const uint16_t *size) {
+  struct tb_recall *r = j->r;
+  struct tb_recalled *counts = &r->counts[choice];
+  const uint32_t n = tb_recall_n(r);
+  uint8_t *chosen = r->c.chosen + (size_t)choice * r->cap;
+  uint32_t hist[TB_CLUSTER_BINS] = {0}, left = r->par.budget;
+  j->w->kernels->cluster_hist(hist, m->bin, m->share, size, n);
+  int edge = TB_CLUSTER_BINS - 1;
+  for (; edge >= 0 && hist[edge] <= left; edge--)
+    left -= hist[edge];
+  for (uint32_t i = n; i-- > 0;) {
+    bool take = m->bin[i] > edge;
+    if (m->bin[i] == edge && size[i] <= left) {
+      take = true;
+      left -= size[i];
+    }
+    counts->again += take && chosen[i] && size[i];
+    counts->chosen += take && size[i];
+    chosen[i] = take;
+  }
+  return r->par.budget - left;
+}
+
+static uint32_t add_item(const struct decode *j, uint32_t choice, uint32_t n, struct item item) {
+  j->items[(size_t)choice * j->per_choice + n] = item;
+  return n + 1;
+}
+
+/* The blocks that hold rows of chosen clusters, then those that are always attended to. */
+static void list_items(const struct decode *j, uint32_t choice, const uint16_t *size) {
+  const struct tb_recall *r = j->r;
+  const uint8_t *chosen = r->c.chosen + (size_t)choice * r->cap;
+  uint32_t n = 0, next = 1; /* next: blocks before it are listed or hold nothing */
+  for (uint32_t i = 0, row = 0; i < tb_recall_n(r); row += size[i++]) {
+    if (!chosen[i] || size[i] == 0) continue;
+    const uint32_t first = row / TB_ATTN_BLOCK + 1, last = (row + size[i] - 1) / TB_ATTN_BLOCK + 1;
+    for (uint32_t b = first > next ? first : next; b <= last; b++)
+      n = add_item(j, choice, n, (struct item){b, i, row});
+    if (last + 1 > next) next = last + 1;
+  }
+  if (r->base) n = add_item(j, choice, n, (struct item){0, ALWAYS, 0});
+  for (uint32_t b = r->clustered / TB_ATTN_BLOCK + 1; b <= tb_block_of(j->pos, r->base); b++)
+    n = add_item(j, choice, n, (struct item){b, ALWAYS, 0});
+  j->n_items[choice] = n;
+}
+
+/* What the step reads: rows of the two sides (whole blocks where a store scores no less), and all centroids. */
+static void count_step(const struct decode *j, uint32_t choice, uint32_t chosen) {
+  const struct tb_recall *r = j->r;
+  const struct tb_store *sides[] = {&r->plain.k.main, &r->plain.v.main};
+  struct tb_recalled *counts = &r->counts[choice];
+  const uint32_t attended = chosen + j->pos + 1 - r->clustered;
+  counts->steps++;
+  counts->attended += attended;
+  counts->held += j->pos + 1;
+  counts->bytes += (uint64_t)tb_recall_n(r) * (r->plain.shape->d_k + 2 * sizeof(float) + sizeof *r->c.size);
+  for (int i = 0; i < 2; i++) {
+    const uint64_t all = sides[i]->ops->bytes(&sides[i]->config),
+                   rows = (uint64_t)sides[i]->config.n_heads * sides[i]->config.cap;
+    counts->bytes += all / rows * (sides[i]->ops->granule > 1 ? j->n_items[choice] * TB_ATTN_BLOCK : attended);
+  }
+}
+
+static void choose_task(void *arg, size_t choice, unsigned thread) {
+  const struct decode *j = arg;
+  const struct tb_recall *r = j->r;
+  const struct tb_kv_shape *s = r->plain.shape;
+  size_t unused;
+  const struct memory m =
+      carve_memory(s, r->cap, j->w->scratch + thread * j->w->scratch_bytes + TB_STORE_SCRATCH, &unused);
+  const uint16_t *size = r->c.size + (choice * j->heads / (s->n_head / s->n_kv)) * r->cap;
+  estimate(j, (uint32_t)choice, &m);
+  const uint32_t rows = choose_clusters(j, (uint32_t)choice, &m, size);
+  list_items(j, (uint32_t)choice, size);
+  count_step(j, (uint32_t)choice, rows);
+}
+
+/* ----------------------------------------------------------------------------------------------------- attending */
+
+/* One choice's view of a block: calls for each run of chosen rows. */
+struct walk {
+  const struct decode *j;
+  const uint8_t *chosen;
+  const uint16_t *size;
+  struct tb_block b; /* positions */
+  uint32_t cluster, row;
+};
+
+/* The next run of chosen rows in the block; false when there is none. */
+static bool next_run(struct walk *w, struct tb_block *run) {
+  const uint32_t base = w->j->r->base, n = tb_recall_n(w->j->r);
+  *run = (struct tb_block){0, 0};
+  for (; w->cluster < n && base + w->row < w->b.end; w->row += w->size[w->cluster++]) {
+    const uint32_t first = base + w->row, end = first + w->size[w->cluster];
+    const bool wanted = w->chosen[w->cluster] && end > w->b.first && end > first;
+    if (!wanted && run->end) break;
+    if (!wanted) continue;
+    if (!run->end) run->first = first > w->b.first ? first : w->b.first;
+    run->end = end < w->b.end ? end : w->b.end;
+  }
+  return run->end != 0;
+}
+
+struct attend {
+  const struct decode *j;
+  const struct memory *m;
+  struct tb_kv_query q;
+  uint32_t kv, head;
+  void *scratch;
+};
+
+/* Scores of the chosen rows, -inf elsewhere; returns their hull. Stores of whole blocks score everything. */
+static struct tb_block score_chosen(struct attend *a, struct walk w) {
+  const struct tb_plain *p = &a->j->r->plain;
+  const bool whole = p->k.main.ops->granule > 1;
+  const uint32_t heads = a->j->heads;
+  struct tb_block run, hull = {w.b.end, w.b.first};
+  uint32_t at = w.b.first;
+  if (whole) tb_plain_score(p, a->kv, &a->q, w.b, a->m->scores, a->scratch);
+  while (next_run(&w, &run)) {
+    for (uint32_t g = 0; g < heads; g++)
+      for (uint32_t t = at; t < run.first; t++)
+        a->m->scores[g * TB_ATTN_BLOCK + t - w.b.first] = -INFINITY;
+    if (!whole) tb_plain_score(p, a->kv, &a->q, run, a->m->scores + (run.first - w.b.first), a->scratch);
+    if (hull.first > run.first) hull.first = run.first;
+    hull.end = at = run.end;
+  }
+  for (uint32_t g = 0; g < heads; g++)
+    for (uint32_t t = at; t < w.b.end; t++)
+      a->m->scores[g * TB_ATTN_BLOCK + t - w.b.first] = -INFINITY;
+  return hull;
+}
+
+static void accum_chosen(struct attend *a, struct walk w, struct tb_block hull) {
+  const struct tb_plain *p = &a->j->r->plain;
+  float *s = a->m->scores;
+  struct tb_block run;
+  if (p->v.main.ops->granule > 1) {
+    for (uint32_t g = 0; g < a->j->heads; g++) /* outside of the hull weights are still scores */
+      for (uint32_t t = w.b.first; t < w.b.end; t++)
+        if (t < hull.first || t >= hull.end) s[g * TB_ATTN_BLOCK + t - w.b.first] = 0;
+    tb_plain_accum(p, a->kv, a->j->heads, w.b, s, a->m->acc, a->scratch);
+    return;
+  }
+  while (next_run(&w, &run)) {
+    tb_plain_accum(p, a->kv, a->j->heads, run, s + (run.first - w.b.first), a->m->acc, a->scratch);
+  }
+}
+
+static void attend_item(struct attend *a, uint32_t choice, struct item item, uint32_t split) {
+  const struct decode *j = a->j;
+  const struct tb_recall *r = j->r;
+  const struct tb_plain *p = &r->plain;
+  const uint32_t d_v = p->shape->d_v;
+  struct walk w = {.j = j, .b = tb_block_at(item.block, r->base, j->pos + 1), .cluster = item.cluster, .row = item.row};
+  struct tb_block hull = w.b;
+  if (item.cluster == ALWAYS) {
+    tb_plain_score(p, a->kv, &a->q, w.b, a->m->scores, a->scratch);
+  } else {
+    w.chosen = r->c.chosen + (size_t)choice * r->cap;
+    w.size = r->c.size + (size_t)a->kv * r->cap;
+    hull = score_chosen(a, w);
+  }
+  const uint32_t skip = hull.first - w.b.first, n = hull.end - hull.first;
+  float nearest = -INFINITY;
+  for (uint32_t g = 0; g < j->heads; g++)
+    nearest = fmaxf(nearest, tb_plain_fold(j->w, d_v, tb_plain_partial(p, j->w, split, a->head + g),
+                                           a->m->acc + g * d_v, a->m->scores + g * TB_ATTN_BLOCK + skip, n));
+  if (!tb_plain_matters(p, nearest)) return;
+  if (item.cluster == ALWAYS)
+    tb_plain_accum(p, a->kv, j->heads, w.b, a->m->scores, a->m->acc, a->scratch);
+  else
+    accum_chosen(a, w, hull);
+}
+
+static void attend_task(void *arg, size_t task, unsigned thread) {
+  const struct decode *j = arg;
+  const struct tb_recall *r = j->r;
+  const struct tb_kv_shape *s = r->plain.shape;
+  const uint32_t choice = (uint32_t)(task % r->n_choices), split = (uint32_t)(task / r->n_choices);
+  const uint32_t n = j->n_items[choice], first = split * SPLIT_BLOCKS, head = choice * j->heads;
+  if (first >= n) return;
+  unsigned char *scratch = j->w->scratch + thread * j->w->scratch_bytes;
+  size_t unused;
+  const struct memory m = carve_memory(s, r->cap, scratch + TB_STORE_SCRATCH, &unused);
+  struct attend a = {.j = j, .m = &m, .kv = head / (s->n_head / s->n_kv), .head = head, .scratch = scratch};
+  a.q = tb_plain_query(&r->plain, j->w, head, j->heads, j->pos);
+  memset(m.acc, 0, j->heads * s->d_v * sizeof *m.acc);
+  for (uint32_t g = 0; g < j->heads; g++) {
+    float *part = tb_plain_partial(&r->plain, j->w, split, head + g);
+    part[0] = -INFINITY;
+    part[1] = 0;
+  }
+  for (uint32_t i = first; i < n && i < first + SPLIT_BLOCKS; i++)
+    attend_item(&a, choice, j->items[(size_t)choice * j->per_choice + i], split);
+  for (uint32_t g = 0; g < j->heads; g++)
+    memcpy(tb_plain_partial(&r->plain, j->w, split, head + g) + 2, m.acc + g * s->d_v, s->d_v * sizeof *m.acc);
+}
+
+static void merge_task(void *arg, size_t head, unsigned thread) {
+  const struct decode *j = arg;
+  tb_plain_merge(&j->r->plain, j->w, splits(j->n_items[head / j->heads]), (uint32_t)head,
+                 j->out + head * j->r->plain.shape->d_v, j->w->scratch + thread * j->w->scratch_bytes);
+}
+
+void tb_recall_decode(struct tb_recall *r, struct tb_cache_work *w, uint32_t pos, const float *q, float *out) {
+  const struct tb_kv_shape *s = r->plain.shape;
+  struct decode j = {.r = r, .w = w, .out = out, .pos = pos, .heads = s->n_head / r->n_choices};
+  j.n_items = (uint32_t *)(void *)w->shared;
+  j.items = (struct item *)(void *)(w->shared + tb_round_up(r->n_choices * sizeof(uint32_t), TB_ALIGN));
+  j.per_choice = most_items(r->n_ctx);
+  tb_plain_load_query(&r->plain, w, q);
+  tb_parallel_for(w->team, r->n_choices, choose_task, &j);
+  uint32_t most = 0;
+  for (uint32_t c = 0; c < r->n_choices; c++)
+    most = j.n_items[c] > most ? j.n_items[c] : most;
+  tb_parallel_for(w->team, (size_t)splits(most) * r->n_choices, attend_task, &j);
+  tb_parallel_for(w->team, s->n_head, merge_task, &j);
+}
