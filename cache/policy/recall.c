@@ -66,7 +66,7 @@ static enum tb_status check_params(const struct tb_policy_layer *l, struct tb_er
                    TB_CLUSTER_D_MAX);
   const char *types[] = {l->plan->type_k, l->plan->type_v};
   for (int i = 0; i < 2; i++)
-    if (tb_store_find(types[i])->ordered)
+    if (tb_store_find(types[i])->ordered || tb_store_find(types[i])->joint)
       return tb_fail(err, TB_E_UNSUPPORTED, "recall: cache type %s keeps rows in the order of positions only",
                      types[i]);
   return TB_OK;

@@ -187,6 +187,7 @@ static void accum(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_
   const struct tb_store_ops tb_store_##id = {.name = text,                                                             \
                                              .granule = TILE,                                                          \
                                              .profiled = true,                                                         \
+                                             .ordered = true,                                                          \
                                              .joint = true,                                                            \
                                              .check = check_##id,                                                      \
                                              .bytes = bytes_##id,                                                      \
