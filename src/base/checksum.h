@@ -8,7 +8,7 @@
 
 /* A CRC in progress; made by one of the two starters, fed, read with tb_crc_value. */
 struct tb_crc {
-  uint64_t table[256];
+  uint64_t table[4][256]; /* [k]: of a byte that k bytes follow */
   uint64_t state, invert;
 };
 
