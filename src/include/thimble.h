@@ -197,7 +197,7 @@ enum tb_status tb_session_save(struct tb_context *context, const char *path, con
                                struct tb_error *err);
 /* Replaces the context's conversation by a saved one: of the same model and the same cache types; the context may be of
  * another size. *extra (free it with tb_session_free_extra; NULL when there were none) receives the caller's bytes. On any
- * failure the conversation is what it was. Evaluate at least one token before asking for logits. Memory: 1 MiB, and where
+ * failure the conversation is what it was. Evaluate at least one token before asking for logits. Memory: 64 KiB, and where
  * there is a conversation to be replaced its cache a second time, until one of the two is given up. */
 enum tb_status tb_session_load(struct tb_context *context, const char *path, void **extra, size_t *extra_bytes,
                                struct tb_error *err);

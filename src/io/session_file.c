@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HEADER = 72, TRAILER = 8, CRC = 4, VERSION = 1 };
+enum { HEADER = 72, TRAILER = 8, CRC = 4, VERSION = 1, BUFFER = 64 << 10 };
 
 static const char magic[8] = {'T', 'B', 'S', 'E', 'S', 'S', '0', '1'};
 static const uint32_t endian_mark = 0x01020304;
@@ -148,19 +148,33 @@ static enum tb_status parse_header(struct tb_session_reader *r, const unsigned c
   return TB_OK;
 }
 
-/* The next block into the buffer, its checksum verified. */
-static enum tb_status fill(struct tb_session_reader *r, struct tb_crc *whole, struct tb_error *err) {
-  const size_t n = r->left < TB_SESSION_BLOCK ? (size_t)r->left : TB_SESSION_BLOCK;
-  enum tb_status status = read_exact(r->fd, r->buffer, n + CRC, err);
+/* At the end of a block: its checksum. */
+static enum tb_status check_block(struct tb_session_reader *r, struct tb_crc *whole, struct tb_error *err) {
+  unsigned char crc[CRC];
+  enum tb_status status = read_exact(r->fd, crc, sizeof crc, err);
   if (status) return status;
+  if (tb_crc_value(&r->crc) != get32(crc))
+    return tb_fail(err, TB_E_FORMAT, "a block's checksum does not match: the file is damaged");
+  if (whole) tb_crc_add(whole, crc, sizeof crc);
   tb_crc_restart(&r->crc);
+  r->in_block = 0;
+  return TB_OK;
+}
+
+/* The next part of a block into the buffer; with the last part the block is verified. */
+static enum tb_status fill(struct tb_session_reader *r, struct tb_crc *whole, struct tb_error *err) {
+  size_t n = TB_SESSION_BLOCK - r->in_block;
+  if (n > BUFFER) n = BUFFER;
+  if (n > r->left) n = (size_t)r->left;
+  enum tb_status status = read_exact(r->fd, r->buffer, n, err);
+  if (status) return status;
   tb_crc_add(&r->crc, r->buffer, n);
-  if (tb_crc_value(&r->crc) != get32(r->buffer + n)) return tb_fail(err, TB_E_FORMAT, "a block's checksum does not match: the file is damaged");
-  if (whole) tb_crc_add(whole, r->buffer, n + CRC);
+  if (whole) tb_crc_add(whole, r->buffer, n);
   r->left -= n;
+  r->in_block += n;
   r->used = 0;
   r->filled = n;
-  return TB_OK;
+  return r->in_block == TB_SESSION_BLOCK || r->left == 0 ? check_block(r, whole, err) : TB_OK;
 }
 
 static enum tb_status verify(struct tb_session_reader *r, const unsigned char header[HEADER], struct tb_error *err) {
@@ -175,7 +189,8 @@ static enum tb_status verify(struct tb_session_reader *r, const unsigned char he
   if (!status && get64(trailer) != tb_crc_value(&whole)) status = tb_fail(err, TB_E_FORMAT, "the file's checksum does not match: it is damaged");
   if (!status && lseek(r->fd, HEADER, SEEK_SET) < 0) status = tb_fail(err, TB_E_IO, "cannot seek: %s", strerror(errno));
   r->left = payload;
-  r->used = r->filled = 0;
+  r->used = r->filled = r->in_block = 0;
+  tb_crc_restart(&r->crc);
   return status;
 }
 
@@ -187,7 +202,7 @@ static enum tb_status open_verified(struct tb_session_reader *r, const char *pat
   while (r->fd < 0 && errno == EINTR);
   if (r->fd < 0 || fstat(r->fd, &st) != 0) return tb_fail(err, TB_E_IO, "cannot open: %s", strerror(errno));
   if (!S_ISREG(st.st_mode)) return tb_fail(err, TB_E_IO, "not a regular file");
-  r->buffer = tb_alloc(r->a, TB_SESSION_BLOCK + CRC, 1);
+  r->buffer = tb_alloc(r->a, BUFFER, 1);
   if (!r->buffer) return tb_fail(err, TB_E_NOMEM, "out of memory");
   tb_crc32c_start(&r->crc);
   if ((uint64_t)st.st_size < HEADER + TRAILER) return tb_fail(err, TB_E_FORMAT, "not a session file: %lld bytes", (long long)st.st_size);

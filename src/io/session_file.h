@@ -10,8 +10,8 @@
  *       a u32 CRC-32C of that block
  *  end  u64 CRC-64 of everything before
  *
- * Reading verifies every checksum in a first pass before anything is handed out, and the blocks again in the second, so
- * that a file that changes in between is noticed. */
+ * Reading verifies every checksum in a first pass before anything is handed out, and the blocks again in the second: a
+ * file that changes in between is noticed at the end of the block, when the caller still can throw away what it got. */
 #ifndef TB_IO_SESSION_FILE_H
 #define TB_IO_SESSION_FILE_H
 
@@ -48,8 +48,9 @@ void tb_session_write_abort(struct tb_session_writer *w);
 struct tb_session_reader {
   const struct tb_allocator *a;
   int fd;
-  unsigned char *buffer; /* one block; owned */
+  unsigned char *buffer; /* a part of a block; owned */
   size_t used, filled;   /* of the buffer */
+  size_t in_block;       /* bytes of the current block that were read */
   uint64_t left;         /* payload bytes not yet in the buffer */
   struct tb_crc crc;
   struct tb_session_header header;
