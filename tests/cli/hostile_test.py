@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The program in a hostile place: signals at any moment, a model that changes under it, closed and broken files, small
 limits, a full disk, no /proc. It ends by itself, says why, and what was saved stays whole.
-usage: hostile_test.py PROGRAM MODEL [ROUNDS]   (rounds of what is random, 2 by default; 500 for the long form)"""
+usage: hostile_test.py PROGRAM MODEL [ROUNDS [TESTS]]   (rounds of what is random, 2 by default; 500 for the long form)"""
 import os
 import random
 import resource
@@ -122,16 +122,38 @@ class Signals(Hostile):
         self.signalled(child, signal.SIGTERM, 0, (0,))
         self.assertGreater(self.messages(), 10)
 
+    def slow_chat(self):
+        """A chat in the middle of an answer that takes its time."""
+        child = self.start("chat", "-m", self.model, "--temp", "0", "-t", "1", "--session", self.session, bufsize=0,
+                           env={**os.environ, "TB_ISA": "ref"})
+        child.stdin.write(b"Tell me a story about a fox.\n")
+        child.stdout.read(10)
+        return child
+
     def test_interrupt_stops_an_answer_first(self):
-        child = self.start("chat", "-m", self.model, "--session", self.session, "--temp", "0")
-        child.stdin.write(QUESTION)
-        child.stdin.flush()
-        child.stdout.readline()
+        child = self.slow_chat()
         child.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-        # At the prompt it leaves the chat in order.
-        self.ended(child, (0, 130))
-        self.assertGreater(self.messages(), 10)
+        rest = child.stdout.readline()
+        self.assertLess(len(rest), 300)
+        child.stdin.write(QUESTION)  # it still listens
+        self.assertIn(b"Paris", child.stdout.readline())
+        self.ended(child, (0,), input=b"/exit\n")
+        self.assertGreater(self.messages(), 20)
+
+    def test_second_interrupt_leaves(self):
+        child = self.slow_chat()
+        for _ in range(3):
+            child.send_signal(signal.SIGINT)
+            time.sleep(0.001)
+        self.ended(child, (0, 130))  # 0: the answer had stopped before the second one came
+
+    def test_saved_during_an_answer(self):
+        child = self.start(*ENDLESS, "-m", self.model, "--session", self.session)
+        while not os.path.exists(self.session):
+            self.assertTrue(child.stdout.read(100))
+        child.kill()
+        child.wait()
+        self.run_it("run", "--raw", "-m", self.model, "-c", "8192", "--session", self.session, "-p", "x", "-n", "1")
 
     @classmethod
     def tearDownClass(cls):
@@ -311,4 +333,4 @@ class Limits(Hostile):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:])
