@@ -104,8 +104,10 @@ class Signals(Hostile):
                 self.signalled(child, number, delay, (128 + number,))
 
     def test_terminate_a_chat_at_any_moment(self):
-        self.make_session()
+        before = self.make_session()
         for _ in range(ROUNDS):
+            with open(self.session, "wb") as f:
+                f.write(before)
             child = self.start("chat", "-m", self.model, "--session", self.session, "-n", "400")
             child.stdin.write(b"Tell me a story about a fox.\n" * 3)
             child.stdin.flush()
