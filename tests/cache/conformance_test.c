@@ -354,9 +354,9 @@ static void seams_hold(const char *k, const char *v) {
     step(&r, lengths[i] - 1, lengths[i], got);
     step(&oracle, lengths[i] - 1, lengths[i], exact);
     at = lengths[i];
-    /* Random keys make flat attention, whose averages of values are small beside their errors. The published
-     * three-level quantiser leaves two thirds of a value's size as error. */
-    near(got, exact, HEADS * D, strncmp(v, "skvq1.5", 7) == 0 ? 0.9 : 0.5, k, v, "against f32");
+    /* Random keys make flat attention, whose averages of values are small beside their errors. SKVQ as
+     * published leaves half of a value's size and more as error. */
+    near(got, exact, HEADS * D, strncmp(v, "skvq", 4) == 0 && v[4] != 'x' ? 0.9 : 0.5, k, v, "against f32");
   }
   rig_free(&oracle);
   rig_free(&r);
