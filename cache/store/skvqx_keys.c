@@ -17,11 +17,11 @@ static const uint16_t *steps_of(const struct tb_skvqx *x, const unsigned char *b
 }
 
 void tb_skvqx_keys_encode(const struct tb_store *st, unsigned char *block, const float *x, size_t ldx, void *scratch) {
-  const struct tb_skvqx kind = tb_skvqx_of(st);
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
-  uint8_t *high = scratch, *low = kind.digits == 2 ? high + (size_t)TB_KV_BLOCK * d : NULL;
-  uint16_t *step = (uint16_t *)(void *)(block + kind.digits * tb_keys2_bytes(d)), *mid = step + d;
-  st->kernels->kvquant_fit(step, mid, x, ldx, kind.clip, kind.rounds, kind.levels, d);
+  uint8_t *high = scratch, *low = kind->digits == 2 ? high + (size_t)TB_KV_BLOCK * d : NULL;
+  uint16_t *step = (uint16_t *)(void *)(block + kind->digits * tb_keys2_bytes(d)), *mid = step + d;
+  st->kernels->kvquant_fit(step, mid, x, ldx, kind->clip, kind->rounds, kind->levels, d);
   st->kernels->kvquant_keys(high, low, x, ldx, step, mid, d);
   st->kernels->kvpack_keys2(block, high, d);
   if (low) st->kernels->kvpack_keys2(block + tb_keys2_bytes(d), low, d);
@@ -43,17 +43,17 @@ static void split_digits(const int8_t *codes, uint32_t d, uint32_t n, float *a, 
 
 void tb_skvqx_keys_score(const struct tb_store *st, const unsigned char *block, const struct tb_kv_query *q, float *s,
                          size_t lds, void *scratch) {
-  const struct tb_skvqx kind = tb_skvqx_of(st);
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
-  const uint16_t *step = steps_of(&kind, block, d);
+  const uint16_t *step = steps_of(kind, block, d);
   int8_t *codes = scratch;
   float a[TB_SKVQX_QUERIES], b[TB_SKVQX_QUERIES], a_low[TB_SKVQX_QUERIES], b_low[TB_SKVQX_QUERIES];
   for (uint32_t g = 0; g < q->n_q; g += TB_SKVQX_QUERIES, s += TB_SKVQX_QUERIES * lds) {
     const uint32_t n = q->n_q - g < TB_SKVQX_QUERIES ? q->n_q - g : TB_SKVQX_QUERIES;
     st->kernels->attn_fold(codes, a, b, q->acts.f + g * q->acts.ldf, q->acts.ldf, n, step, step + d, d);
-    if (kind.digits == 2) split_digits(codes, d, n, a, b, a_low, b_low);
+    if (kind->digits == 2) split_digits(codes, d, n, a, b, a_low, b_low);
     st->kernels->attn_score_keys2(s, lds, codes, a, b, false, n, block, d);
-    if (kind.digits == 2)
+    if (kind->digits == 2)
       st->kernels->attn_score_keys2(s, lds, codes, a_low, b_low, true, n, block + tb_keys2_bytes(d), d);
   }
 }
@@ -74,22 +74,22 @@ static void expand_part(const struct tb_skvqx *kind, const unsigned char *block,
 
 void tb_skvqx_keys_expand(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n, float *x,
                           size_t ldx) {
-  const struct tb_skvqx kind = tb_skvqx_of(st);
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
   if (n < TB_KV_BLOCK) {
-    expand_part(&kind, block, d, first, n, x, ldx);
+    expand_part(kind, block, d, first, n, x, ldx);
     return;
   }
-  const uint16_t *step16 = steps_of(&kind, block, d);
-  const float centre = (float)(kind.levels - 1) / 2;
-  float step[TB_SKVQX_MAX_HEAD], low[TB_SKVQX_MAX_HEAD];
+  const uint16_t *step16 = steps_of(kind, block, d);
+  const float centre = (float)(kind->levels - 1) / 2;
+  float step[TB_SKVQX_MAX_HEAD] = {0}, low[TB_SKVQX_MAX_HEAD] = {0};
   for (uint32_t c = 0; c < d; c++) {
     step[c] = tb_f16_to_f32(step16[c]);
     low[c] = tb_f16_to_f32(step16[d + c]) - centre * step[c];
-    if (kind.digits == 2) step[c] *= 4;
+    if (kind->digits == 2) step[c] *= 4;
   }
   st->kernels->kvdequant_keys2(x, ldx, block, step, low, d);
-  if (kind.digits == 1) return;
+  if (kind->digits == 1) return;
   for (uint32_t c = 0; c < d; c++)
     step[c] /= 4;
   st->kernels->kvdequant_keys2(x, ldx, block + tb_keys2_bytes(d), step, NULL, d);

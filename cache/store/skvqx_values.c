@@ -49,18 +49,18 @@ static int base_for(const float *scale) {
 
 void tb_skvqx_values_encode(const struct tb_store *st, unsigned char *block, const float *x, size_t ldx,
                             void *scratch) {
-  const struct tb_skvqx kind = tb_skvqx_of(st);
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
-  uint8_t *high = scratch, *low = kind.digits == 2 ? high + (size_t)TB_KV_BLOCK * d : NULL;
-  uint8_t *scales = block + codes_bytes(&kind, d);
+  uint8_t *high = scratch, *low = kind->digits == 2 ? high + (size_t)TB_KV_BLOCK * d : NULL;
+  uint8_t *scales = block + codes_bytes(kind, d);
   float scale[TB_KV_BLOCK];
-  st->kernels->kvquant_values(high, low, scale, x, ldx, kind.rounds, kind.levels, d);
+  st->kernels->kvquant_values(high, low, scale, x, ldx, kind->rounds, kind->levels, d);
   const int base = base_for(scale);
   memset(scales, 0, tb_round_up(TB_KV_BLOCK + 1, TB_ALIGN));
   for (int t = 0; t < TB_KV_BLOCK; t++)
     scales[t] = scale_code(scale[t], base);
   scales[TB_KV_BLOCK] = (uint8_t)(int8_t)base;
-  if (kind.levels == 3)
+  if (kind->levels == 3)
     st->kernels->kvpack_ternary(block, high, d);
   else
     st->kernels->kvpack_values2(block, high, d);
@@ -69,20 +69,20 @@ void tb_skvqx_values_encode(const struct tb_store *st, unsigned char *block, con
 
 void tb_skvqx_values_accum(const struct tb_store *st, const unsigned char *block, const float *p, size_t ldp,
                            uint32_t n_q, float *acc, void *scratch) {
-  const struct tb_skvqx kind = tb_skvqx_of(st);
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
-  const uint8_t *scales = scales_of(&kind, block, d);
+  const uint8_t *scales = scales_of(kind, block, d);
   const uint32_t base = tb_scale8_base_bits(base_of(scales));
   int8_t *w = scratch;
   float a[TB_SKVQX_QUERIES], b[TB_SKVQX_QUERIES];
   for (uint32_t g = 0; g < n_q; g += TB_SKVQX_QUERIES, p += TB_SKVQX_QUERIES * ldp, acc += TB_SKVQX_QUERIES * d) {
     const uint32_t n = n_q - g < TB_SKVQX_QUERIES ? n_q - g : TB_SKVQX_QUERIES;
-    st->kernels->attn_weights(w, a, b, p, ldp, n, scales, base, kind.levels == 3 ? 1.0f : 1.5f);
-    if (kind.levels == 3) {
+    st->kernels->attn_weights(w, a, b, p, ldp, n, scales, base, kind->levels == 3 ? 1.0f : 1.5f);
+    if (kind->levels == 3) {
       st->kernels->attn_accum_ternary(acc, d, w, a, b, n, block, d);
       continue;
     }
-    if (kind.digits == 2) { /* 4·(hi - 3/2) + (lo - 3/2) = u - 15/2: both digits use the same weights */
+    if (kind->digits == 2) { /* 4·(hi - 3/2) + (lo - 3/2) = u - 15/2: both digits use the same weights */
       st->kernels->attn_accum_values2(acc, d, w, a, b, n, block + tb_values2_bytes(d), d);
       for (uint32_t i = 0; i < n; i++) {
         a[i] *= 4;
@@ -115,21 +115,21 @@ static void expand_part(const struct tb_skvqx *kind, const unsigned char *block,
 
 void tb_skvqx_values_expand(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n, float *x,
                             size_t ldx) {
-  const struct tb_skvqx kind = tb_skvqx_of(st);
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
   if (n < TB_KV_BLOCK) {
-    expand_part(&kind, block, d, first, n, x, ldx);
+    expand_part(kind, block, d, first, n, x, ldx);
     return;
   }
-  const uint8_t *scales = scales_of(&kind, block, d);
+  const uint8_t *scales = scales_of(kind, block, d);
   float step[TB_KV_BLOCK], step4[TB_KV_BLOCK];
   for (uint32_t t = 0; t < TB_KV_BLOCK; t++) {
     step[t] = token_scale(scales, t);
     step4[t] = 4 * step[t];
   }
-  if (kind.levels == 3) {
+  if (kind->levels == 3) {
     st->kernels->kvdequant_ternary(x, ldx, block, step, false, d);
-  } else if (kind.digits == 1) {
+  } else if (kind->digits == 1) {
     st->kernels->kvdequant_values2(x, ldx, block, step, false, d);
   } else {
     st->kernels->kvdequant_values2(x, ldx, block, step4, false, d);

@@ -34,6 +34,9 @@ static double measure(const char *type, enum tb_side side) {
       .side = side, .n_heads = 1, .d = D, .cap = ROWS, .rope = side == TB_SIDE_K ? &rope : NULL};
   if (st.ops->check(&st.config, NULL) != TB_OK) return -1;
   assert_true(st.ops->bytes(&st.config) <= sizeof mem);
+  static _Alignas(64) unsigned char work[1 << 20];
+  if (st.ops->init_bytes) assert_true(st.ops->init_bytes(&st.config) <= sizeof work);
+  if (st.ops->init) st.ops->init(&st, work);
   struct tb_rng rng = {3};
   double error = 0, sum = 0;
   for (int round = 0; round < 8; round++) {
