@@ -7,7 +7,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build/coverage
 least=${1:-90}
 tests='^(gguf|gguf_files|gguf_hostile|synth|inspect|tokenizer|tokenizer_hostile|pretokenize|template|template_oracle|model_hostile'
-tests="$tests|models_session|models_torture|profile.*|faults|crash|cli|cli_hostile|plan|plan_file|fuzz_.*)\$"
+tests="$tests|models_session|models_torture|profile.*|template_torture|faults|crash|cli|cli_hostile|plan|plan_file|fuzz_.*)\$"
 tool() { # llvm-cov, or the versioned name that Debian gives it
   command -v "$1" || for n in 19 18 17 16 15 14; do command -v "$1-$n" && return; done
 }
@@ -21,8 +21,8 @@ ctest --test-dir "$build" -R "$tests" --output-on-failure --no-tests=error -j2 >
 status=$?
 grep -E 'tests passed|Failed|Skipped' "$build/test.log"
 "$profdata" merge -o "$build/all.profdata" "$build"/raw/*.profraw || exit 2
-set --
-for program in "$build/thimble" "$build"/tests/* "$build"/tests/*/*; do
+set -- "$build/thimble"
+for program in "$build"/tests/* "$build"/tests/*/*; do
   [ -f "$program" ] && [ -x "$program" ] && set -- "$@" -object "$program"
 done
 "$cov" report "$@" -instr-profile="$build/all.profdata" --show-branch-summary --show-region-summary=false "$root/src/io" |
