@@ -32,11 +32,9 @@ enum { ROWS = sizeof rows / sizeof *rows };
 
 /* Rows that may stay scalar, and why. */
 static const struct row cold[] = {
-    {"dequant", NULL, 0},     /* one embedding row per token, and the oracle of tests */
-    {"kvpack", "f32", 0},     /* a copy */
-    {"kvdequant", "f32", 0},  /* a copy */
-    {"kvpack_keys2", "", 0},    {"kvpack_values2", "", 0},    {"kvpack_ternary", "", 0},    /* once per 160 tokens */
-    {"kvdequant_keys2", "", 0}, {"kvdequant_values2", "", 0}, {"kvdequant_ternary", "", 0}, /* prefill of packed caches */
+    {"dequant", NULL, 0},    /* one embedding row per token, and the oracle of tests */
+    {"kvpack", "f32", 0},    /* a copy */
+    {"kvdequant", "f32", 0}, /* a copy */
 };
 
 static bool is_cold(const struct row *r) {

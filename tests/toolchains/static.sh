@@ -9,7 +9,7 @@
 set -eu
 source=$1 build=$2 reference=$3
 cross=aarch64-linux-gnu
-for tool in $cross-gcc qemu-aarch64-static cmake apt-get; do
+for tool in $cross-gcc qemu-aarch64-static cmake ninja apt-get; do
   command -v "$tool" >/dev/null || { echo "no $tool"; exit 77; }
 done
 mkdir -p "$build"
