@@ -6,7 +6,7 @@ set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build/coverage
 least=${1:-90}
-tests='^(gguf|gguf_files|gguf_hostile|synth|inspect|tokenizer|tokenizer_hostile|pretokenize|template|template_oracle|model_hostile'
+tests='^(outfile|gguf|gguf_files|gguf_hostile|synth|inspect|tokenizer|tokenizer_hostile|pretokenize|template|template_oracle|model_hostile'
 tests="$tests|models_session|models_torture|profile.*|template_torture|faults|crash|cli|cli_hostile|plan|plan_file|fuzz_.*)\$"
 tool() { # llvm-cov, or the versioned name that Debian gives it
   command -v "$1" || for n in 19 18 17 16 15 14; do command -v "$1-$n" && return; done
