@@ -133,7 +133,7 @@ struct tb_plan_layer {
   uint32_t sinks;  /* first tokens likewise */
   /* Recall (cache/policy/recall.c): numbers of tokens; 0 takes what stands in brackets. */
   uint32_t recall;  /* budget: tokens of chosen clusters that a step attends to [no recall: all tokens] */
-  uint32_t cluster; /* tokens of a cluster on average; divides segment [by the budget: 8, 16 or 32] */
+  uint32_t cluster; /* tokens of a cluster on average; divides segment [by the budget: 8, or 16 from 1024 on] */
   uint32_t segment; /* tokens that are clustered together, a multiple of 160 [320] */
   uint32_t form;    /* enum tb_recall_form */
 };

@@ -11,10 +11,10 @@
  * by q·mean until the budget is full. The better form, each choice by measurement (tests/quality):
  *   segments       keys are clustered 320 at a time as they leave the window, in prompts as while generating: recall is
  *                  as good, the work per token does not grow with the context, and a prompt needs no second pass
- *   small clusters 8 to 32 tokens, so that a budget holds at least 64 of them
+ *   small clusters 8 or 16 tokens: attention is sharper than clusters of 80, and a budget should hold 64 of them
  *   reach          a cluster is ranked by q·mean + 2·|q|·(root mean square deviation per channel): its best keys count,
  *                  not its average one
- *   one choice     for all query heads of a KV head, by the sum of their weights: rows are read once
+ *   one choice     for all query heads of a KV head, each of which gets what comes next to its best: rows are read once
  * Prompts attend to everything: softmax does not mind the order of rows, and all that is clustered is older than the
  * tokens of the batch.
  *
@@ -22,8 +22,8 @@
  * clustered, and until then its rows are in the f16 tail. Stores that use a row's position cannot be reordered and are
  * refused.
  *
- * Memory per clustered token and KV head: (d + 10)/cluster + 2 bytes, + 1/cluster per choice; d = 64, clusters of 32:
- * 4.3 bytes, beside 256 of f16 or 35 of skvqx2. For block stores also segment · 2·(d_k + d_v) bytes of tail.
+ * Memory per clustered token and KV head: (d + 10)/cluster + 2 bytes, + 1/cluster per choice; d = 64, clusters of 16:
+ * 6.7 bytes, beside 256 of f16 or 35 of skvqx2. For block stores also segment · 2·(d_k + d_v) bytes of tail.
  * Limits: head sizes of keys that are a multiple of 16; no sliding window. */
 #include "cache/policy/recall.h"
 
@@ -39,7 +39,7 @@ struct tb_recall_params tb_recall_params_of(const struct tb_plan_layer *plan) {
   p.iterations = p.published ? ITERATIONS_PUBLISHED : ITERATIONS;
   if (!p.segment) p.segment = SEGMENT;
   if (!p.cluster && p.published) p.cluster = 80;
-  if (!p.cluster) p.cluster = p.budget / BEST_OF >= 32 ? 32 : p.budget / BEST_OF >= 16 ? 16 : 8;
+  if (!p.cluster) p.cluster = p.budget / BEST_OF >= 16 ? 16 : 8;
   return p;
 }
 

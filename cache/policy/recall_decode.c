@@ -1,12 +1,15 @@
 /* Attention of one token to chosen clusters, in three parallel parts:
- *   choose   a task per choice (KV head, or query head in the published form): scores of all centroids, how much of the
- *            softmax each cluster's rows can have, a histogram of it, clusters from the top until the budget is full
+ *   choose   a task per choice (KV head, or query head in the published form): scores of all centroids, a histogram of
+ *            how far clusters are behind the best one, clusters from the top until the budget is full
  *   attend   a task per (choice × split): the blocks of 160 positions that hold chosen rows, sinks or newest tokens,
- * cut into splits of the same blocks whatever the number of threads; inside a block only chosen rows count merge    a
- * task per query head, in order
+ *            cut into splits of the same blocks whatever the number of threads; in a block only chosen rows count
+ *   merge    a task per query head, in order
  *
- * Estimate of a row of cluster i for query head g:  e = exp(s - max over clusters of s),  s = q·mean + REACH·|q|·reach,
- * and its share p = Σ_g e / Σ_i size·e. The budget is in tokens, so rows compete by p, not clusters by their sums. */
+ * Score of cluster i for query head g:  s = q·mean + REACH·|q|·reach, near the largest that a row of it may have. The
+ * budget is in tokens, so clusters compete by what a row can weigh, not by their sums. Heads that share a choice agree by
+ * x = the least over heads of (best s - s), so that each head gets the clusters next to its best. Histogram bins are
+ * eighths of octaves of 1/(1 + x): fine near the best, and x of hundreds still differ, which occur where attention is
+ * sharp. */
 #include "cache/policy/recall.h"
 
 #include <math.h>
@@ -47,7 +50,7 @@ static uint32_t splits(uint32_t n_items) {
 
 struct memory {
   int8_t *q; /* choosing */
-  float *dq, *eq, *s, *share;
+  float *dq, *eq, *s, *rank;
   uint8_t *bin;
   float *scores, *acc; /* attending */
 };
@@ -60,7 +63,7 @@ static struct memory carve_memory(const struct tb_kv_shape *s, uint32_t cap, uns
   m.dq = tb_carve(&a, heads, f);
   m.eq = tb_carve(&a, heads, f);
   m.s = tb_carve(&a, heads * cap, f);
-  m.share = tb_carve(&a, cap, f);
+  m.rank = tb_carve(&a, cap, f);
   m.bin = tb_carve(&a, cap, 1);
   m.scores = tb_carve(&a, heads * TB_ATTN_BLOCK, f);
   m.acc = tb_carve(&a, heads * s->d_v, f);
@@ -82,17 +85,13 @@ size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, 
 
 /* ------------------------------------------------------------------------------------------------------ choosing */
 
-/* share[i] += e_i / Σ size·e of one query head. */
-static void add_share(const struct tb_kernels *k, float *s, const uint16_t *size, uint32_t n, float *share) {
-  float max = -INFINITY, sum = 0;
+/* behind[i] becomes the least distance of cluster i from a head's best cluster. */
+static void compare(const struct tb_kernels *k, float *s, const uint16_t *size, uint32_t n, float *behind) {
   for (uint32_t i = 0; i < n; i++)
     s[i] = size[i] ? s[i] : -INFINITY;
-  max = k->attn_max(s, n);
-  k->attn_exp(s, n, max);
+  const float best = k->attn_max(s, n);
   for (uint32_t i = 0; i < n; i++)
-    sum += s[i] * (float)size[i];
-  for (uint32_t i = 0; i < n; i++)
-    share[i] += s[i] / sum;
+    behind[i] = best - s[i] < behind[i] ? best - s[i] : behind[i];
 }
 
 static void estimate(const struct decode *j, uint32_t choice, const struct memory *m) {
@@ -111,9 +110,12 @@ static void estimate(const struct decode *j, uint32_t choice, const struct memor
   }
   k->cluster_score(m->s, r->cap, m->q, m->dq, m->eq, j->heads, r->c.codes + at * d, r->c.scale + at, r->c.reach + at, n,
                    d);
-  memset(m->share, 0, n * sizeof *m->share);
+  for (uint32_t i = 0; i < n; i++)
+    m->rank[i] = INFINITY;
   for (uint32_t g = 0; g < j->heads; g++)
-    add_share(k, m->s + (size_t)g * r->cap, r->c.size + at, n, m->share);
+    compare(k, m->s + (size_t)g * r->cap, r->c.size + at, n, m->rank);
+  for (uint32_t i = 0; i < n; i++)
+    m->rank[i] = 1 / (1 + m->rank[i]);
 }
 
 /* Clusters in bins from the top while they fit whole; then the newest of the next bin, as many as still fit. Returns
@@ -124,7 +126,7 @@ static uint32_t choose_clusters(const struct decode *j, uint32_t choice, const s
   const uint32_t n = tb_recall_n(r);
   uint8_t *chosen = r->c.chosen + (size_t)choice * r->cap;
   uint32_t hist[TB_CLUSTER_BINS] = {0}, left = r->par.budget;
-  j->w->kernels->cluster_hist(hist, m->bin, m->share, size, n);
+  j->w->kernels->cluster_hist(hist, m->bin, m->rank, size, n);
   int edge = TB_CLUSTER_BINS - 1;
   for (; edge >= 0 && hist[edge] <= left; edge--)
     left -= hist[edge];

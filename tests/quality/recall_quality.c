@@ -214,7 +214,7 @@ static void score(struct method *m, const struct question *a, const bool *chosen
 
 static void measure_layer(const struct layer_rows *l, struct method *methods, size_t n_methods, uint32_t fraction) {
   struct recaller *c = get(n_methods, sizeof *c);
-  const uint32_t late = l->n - LATE, n0 = SINKS + (late - SINKS - WINDOW) / 320 * 320;
+  const uint32_t late = l->n - LATE, n0 = SINKS + (late - SINKS - WINDOW) / 640 * 640;
   const uint32_t group = l->n_head / l->n_kv, budget = (n0 - SINKS) / fraction;
   for (size_t i = 0; i < n_methods; i++) {
     if (methods[i].select) continue;
@@ -280,7 +280,7 @@ int main(int argc, char **argv) {
   if (n < 1024 || fraction < 1 || (!made_up && argc < 3)) die("at least 1024 tokens, a fraction of at least 1");
   /* The published form clusters the whole prompt: the largest segment that it fills. */
   for (size_t i = 0; i < n_methods; i++)
-    if (methods[i].plan.form) methods[i].plan.segment = (n - LATE - SINKS - WINDOW) / 320 * 320;
+    if (methods[i].plan.form) methods[i].plan.segment = (n - LATE - SINKS - WINDOW) / 640 * 640;
   struct source s = made_up ? synthetic(n) : from_model(argv[1], argv[2], n);
   for (uint32_t il = 0; il < s.n_layer; il++) measure_layer(&s.layers[il], methods, n_methods, fraction);
   printf("| %u tokens, 1/%u | mass | top |\n| --- | ---: | ---: |\n", n, fraction);
