@@ -6,7 +6,8 @@
  *   load, store, _n        16 values, or the first n ≤ 16: never touches memory past them, missing lanes read as 0
  *   _f16, _i8, _nibbles    the same from binary16, signed bytes, 4-bit codes (16 low nibbles, then 16 high ones);
  *                          stores of codes convert x: i8 rounds half to even, nibbles truncate and stop at 15
- *   store_codes(p, x, s)   store_i8 of x, |x| < 127.5, and the codes added to the sums s (i32: some 32-bit lanes)
+ *   store_codes(p, x, s)   store_i8 of x, |x| < 127.5, and the codes added to the sums s (i32: some 32-bit lanes);
+ *                          i32_hsum4 sums the lanes of four
  *   load_scale8            sixteen 8-bit token scales (simd/kvblock.h) above base_bits
  *   add … fma, min, max    lane by lane; fma(x, y, z) = x·y + z rounded once; min and max keep a NaN of the second
  *                          operand
@@ -117,10 +118,9 @@ TB_INLINE void v16_store_i8(void *p, v16 x) {
 }
 typedef __m256i i32;
 TB_INLINE i32 i32_zero(void) { return _mm256_setzero_si256(); }
-TB_INLINE float i32_hsum(i32 s) {
-  __m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-  q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1));
-  return (float)_mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e)));
+TB_INLINE void i32_hsum4(float *s, i32 w, i32 x, i32 y, i32 z) {
+  __m256i h = _mm256_hadd_epi32(_mm256_hadd_epi32(w, x), _mm256_hadd_epi32(y, z));
+  _mm_storeu_ps(s, _mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1))));
 }
 TB_INLINE i32 v16_store_codes(void *p, v16 x, i32 sums) {
   __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)); /* 0-3 8-11 | 4-7 12-15 */

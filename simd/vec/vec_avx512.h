@@ -49,7 +49,6 @@ TB_INLINE void v16_store_i8(void *p, v16 x) {
 }
 typedef __m512i i32;
 TB_INLINE i32 i32_zero(void) { return _mm512_setzero_si512(); }
-TB_INLINE float i32_hsum(i32 s) { return (float)_mm512_reduce_add_epi32(s); }
 TB_INLINE i32 v16_store_codes(void *p, v16 x, i32 sums) {
   __m512i codes = _mm512_cvtps_epi32(x.a);
   _mm_storeu_si128(p, _mm512_cvtepi32_epi8(codes));
@@ -125,6 +124,10 @@ TB_INLINE float v16_hsum(v16 x) {
   __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
   q = _mm_add_ps(q, _mm_permute_ps(q, 0xb1));
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_permute_ps(q, 0x4e)));
+}
+TB_INLINE void i32_hsum4(float *s, i32 w, i32 x, i32 y, i32 z) { /* whole numbers: floats add them exactly */
+  v16_hsum4(s, v16_of(_mm512_cvtepi32_ps(w)), v16_of(_mm512_cvtepi32_ps(x)), v16_of(_mm512_cvtepi32_ps(y)),
+            v16_of(_mm512_cvtepi32_ps(z)));
 }
 TB_INLINE float v16_hmax(v16 x) { return _mm512_reduce_max_ps(x.a); }
 TB_INLINE void v16_hmax4(float *m, v16 w, v16 x, v16 y, v16 z) { /* as v16_hsum4 */

@@ -120,7 +120,9 @@ TB_INLINE void v16_store_i8x8(int8_t *q, int16_t *s, const v16 x[8]) {
 }
 typedef int32x4_t i32;
 TB_INLINE i32 i32_zero(void) { return vdupq_n_s32(0); }
-TB_INLINE float i32_hsum(i32 s) { return (float)vaddvq_s32(s); }
+TB_INLINE void i32_hsum4(float *s, i32 w, i32 x, i32 y, i32 z) {
+  vst1q_f32(s, vcvtq_f32_s32(vpaddq_s32(vpaddq_s32(w, x), vpaddq_s32(y, z))));
+}
 /* The low halves of the 32-bit lanes of both. */
 TB_INLINE int16x8_t v16_low_halves(float32x4_t a, float32x4_t b) {
   return vuzp1q_s16(vreinterpretq_s16_s32(vcvtnq_s32_f32(a)), vreinterpretq_s16_s32(vcvtnq_s32_f32(b)));
