@@ -1,11 +1,20 @@
 /* kvrow for every ISA (simd/kvrow/kvrow.h): include after the ISA's vec header. Rows pass through buffers with room for
- * whole vectors at the end: a group may be of any size, and what is written past its end the next one overwrites. The
- * loops over bytes are left to the compiler, which knows the tier. */
+ * whole vectors at the end: a group may be of any size, and what is written past its end the next one overwrites. Codes are
+ * packed and unpacked 16 bytes at a time, the rest one by one. */
 #include "simd/kvrow/kvrow_params.h"
 
 #include "simd/kernels.h"
 
 enum { ROOM = TB_KVROW_MAX + 16 };
+
+typedef uint8_t b16 __attribute__((vector_size(16)));
+
+TB_INLINE b16 b16_load(const uint8_t *p) {
+  b16 v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+TB_INLINE void b16_store(uint8_t *p, b16 v) { memcpy(p, &v, sizeof v); }
 
 /* Smallest and largest of n values. */
 TB_INLINE void range(const float *y, size_t n, float *min, float *max) {
@@ -41,9 +50,13 @@ static void quantise(const struct tb_kvrow *f, unsigned char *row, const float *
   }
 }
 
-static void pack2(unsigned char *restrict row, const uint8_t *restrict codes, size_t w) {
-  for (size_t i = 0; i < w; i++)
-    row[i] = (uint8_t)(codes[i] | codes[w + i] << 2 | codes[2 * w + i] << 4 | codes[3 * w + i] << 6);
+static void pack2(unsigned char *row, const uint8_t *codes, size_t w) {
+  size_t i = 0;
+  for (; i + 16 <= w; i += 16) {
+    const b16 high = b16_load(codes + 2 * w + i) | b16_load(codes + 3 * w + i) << 2;
+    b16_store(row + i, b16_load(codes + i) | b16_load(codes + w + i) << 2 | high << 4);
+  }
+  for (; i < w; i++) row[i] = (uint8_t)(codes[i] | codes[w + i] << 2 | codes[2 * w + i] << 4 | codes[3 * w + i] << 6);
 }
 
 /* ⌈256·v/243⌉ = v + ⌊(13·v + 242)/243⌋, the quotient as in simd/kvpack. */
@@ -70,20 +83,29 @@ void TB_FN(kvrow_pack) TB_KVROW_PACK_ARGS {
   }
 }
 
-static void unpack2(uint8_t *restrict codes, const unsigned char *restrict row, size_t w) {
-  for (size_t k = 0; k < 4; k++)
-    for (size_t i = 0; i < w; i++) codes[k * w + i] = row[i] >> 2 * k & 3;
+static void unpack2(uint8_t *codes, const unsigned char *row, size_t w) {
+  size_t i = 0;
+  for (; i + 16 <= w; i += 16) {
+    const b16 b = b16_load(row + i);
+    b16_store(codes + i, b & 3);
+    b16_store(codes + w + i, b >> 2 & 3);
+    b16_store(codes + 2 * w + i, b >> 4 & 3);
+    b16_store(codes + 3 * w + i, b >> 6);
+  }
+  for (; i < w; i++)
+    for (size_t k = 0; k < 4; k++) codes[k * w + i] = row[i] >> 2 * k & 3;
 }
 
 /* A trit is the number of thresholds 256/3 and 512/3 that the byte exceeds; tripling the byte brings the next one. */
-static void unpack3(uint8_t *restrict codes, const unsigned char *restrict row, size_t w) {
-  for (size_t i = 0; i < w; i++) {
-    const uint8_t a = row[i], b = (uint8_t)(3 * a), c = (uint8_t)(9 * a), d = (uint8_t)(27 * a), e = (uint8_t)(81 * a);
-    codes[i] = (uint8_t)((a > 85) + (a > 170));
-    codes[w + i] = (uint8_t)((b > 85) + (b > 170));
-    codes[2 * w + i] = (uint8_t)((c > 85) + (c > 170));
-    codes[3 * w + i] = (uint8_t)((d > 85) + (d > 170));
-    codes[4 * w + i] = (uint8_t)((e > 85) + (e > 170));
+static void unpack3(uint8_t *codes, const unsigned char *row, size_t w) {
+  size_t i = 0;
+  for (; i + 16 <= w; i += 16) {
+    b16 y = b16_load(row + i);
+    for (size_t k = 0; k < 5; k++, y = y + y + y) b16_store(codes + k * w + i, ((b16)(y > 85) & 1) + ((b16)(y > 170) & 1));
+  }
+  for (; i < w; i++) {
+    unsigned y = row[i];
+    for (size_t k = 0; k < 5; k++, y = 3 * y & 255) codes[k * w + i] = (uint8_t)(3 * y >> 8);
   }
 }
 
