@@ -1,6 +1,6 @@
-/* Times every kernel row of the weight families: dequant, quant, gemv, gemm.
+/* Times every kernel row of the weight families: dequant, quant, gemv, gemm; and of packed key-value blocks.
  *
- *   kernels_bench [--filter TEXT] [--threads N] [--mib N] [--k N] [--cols N]
+ *   kernels_bench [--filter TEXT] [--threads N] [--mib N] [--k N] [--cols N] [--planes N] [--heads N]
  *
  * One line per row: name, ns per call, GB of weights per second, GMAC per second, ratio to the reference. gemv runs
  * twice: on a matrix that stays in the cache (how fast the arithmetic is), and on one of --mib MiB that does not, on
@@ -16,13 +16,14 @@
 #include "base/rng.h"
 #include "base/thread.h"
 #include "bench/kernels_cluster.h"
+#include "bench/kernels_kv.h"
 #include "simd/isa.h"
 #include "simd/kernels.h"
 
 struct options {
   const char *filter;
   unsigned threads;
-  size_t mib, k, cols;
+  size_t mib, k, cols, planes, heads;
 };
 
 struct bench {
@@ -242,6 +243,7 @@ static void run(struct bench *b) {
 #include "simd/gemv/gemv.def"
 #include "simd/gemm/gemm.def"
   kernels_cluster(b->o.filter, b->isa);
+  kernels_kv(&(struct kv_options){b->o.filter, b->isa, b->o.planes, b->o.heads, b->team, b->o.threads, b->o.mib});
 }
 
 static size_t number(const char *s) {
@@ -252,15 +254,18 @@ static size_t number(const char *s) {
 }
 
 int main(int argc, char **argv) {
-  struct bench b = {.o = {NULL, 1, 256, 2048, 512}};
+  struct bench b = {.o = {NULL, 1, 256, 2048, 512, 64, 4}};
   for (int i = 1; i + 1 < argc; i += 2) {
     if (!strcmp(argv[i], "--filter")) b.o.filter = argv[i + 1];
     else if (!strcmp(argv[i], "--threads")) b.o.threads = (unsigned)number(argv[i + 1]);
     else if (!strcmp(argv[i], "--mib")) b.o.mib = number(argv[i + 1]);
     else if (!strcmp(argv[i], "--k")) b.o.k = number(argv[i + 1]);
     else if (!strcmp(argv[i], "--cols")) b.o.cols = number(argv[i + 1]);
-    else die("options: --filter TEXT --threads N --mib N --k N --cols N");
+    else if (!strcmp(argv[i], "--planes")) b.o.planes = number(argv[i + 1]);
+    else if (!strcmp(argv[i], "--heads")) b.o.heads = number(argv[i + 1]);
+    else die("options: --filter TEXT --threads N --mib N --k N --cols N --planes N --heads N");
   }
+  if (b.o.planes % 32 || b.o.planes > 512 || b.o.heads > 8) die("--planes: a multiple of 32 up to 512; --heads: up to 8");
   if (b.o.k % 256) die("--k must be a multiple of 256");
   const char *reason;
   if (!tb_isa_select(getenv("TB_ISA"), &b.isa, &reason)) die(reason);
