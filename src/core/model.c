@@ -2,6 +2,7 @@
 
 #include <string.h>
 #include "io/mapfile.h"
+#include "io/synth.h"
 #include "models/arch.h"
 #include "simd/isa.h"
 
@@ -43,7 +44,8 @@ static enum tb_status load(struct tb_model *m, struct tb_error *err) {
   return TB_OK;
 }
 
-enum tb_status tb_model_open(struct tb_model **out, const char *path, const struct tb_model_options *options,
+/* A model without its file yet. */
+static enum tb_status create(struct tb_model **out, const char *path, const struct tb_model_options *options,
                              struct tb_error *err) {
   const struct tb_allocator *a = options && options->allocator ? options->allocator : &tb_system_allocator;
   struct tb_model *m = tb_calloc(a, 1, sizeof *m);
@@ -52,7 +54,19 @@ enum tb_status tb_model_open(struct tb_model **out, const char *path, const stru
   m->path = tb_strndup(a, path, strlen(path));
   enum tb_status status = m->path ? choose_kernels(m, options ? options->isa : NULL, err)
                                   : tb_fail(err, TB_E_NOMEM, "model: out of memory");
-  if (status) goto fail;
+  if (status) {
+    tb_model_free(m);
+    return status;
+  }
+  *out = m;
+  return TB_OK;
+}
+
+enum tb_status tb_model_open(struct tb_model **out, const char *path, const struct tb_model_options *options,
+                             struct tb_error *err) {
+  struct tb_model *m = NULL;
+  enum tb_status status = create(&m, path, options, err);
+  if (status) return status;
   status = tb_gguf_open(&m->gguf, path, &m->alloc, err); /* names the file in its errors */
   if (status) goto fail;
   status = load(m, err);
@@ -68,6 +82,21 @@ fail:
   return status;
 }
 
+enum tb_status tb_model_open_synthetic(struct tb_model **out, const struct tb_synth_options *synth,
+                                       const struct tb_model_options *options, struct tb_error *err) {
+  struct tb_model *m = NULL;
+  size_t size;
+  enum tb_status status = create(&m, "random weights", options, err);
+  if (status) return status;
+  if ((status = tb_synth_image(&m->image, &size, synth, &m->alloc, err)) ||
+      (status = tb_gguf_open_memory(&m->gguf, m->image, size, &m->alloc, err)) || (status = load(m, err))) {
+    tb_model_free(m);
+    return status;
+  }
+  *out = m;
+  return TB_OK;
+}
+
 void tb_model_free(struct tb_model *m) {
   if (!m) return;
   const struct tb_allocator a = m->alloc;
@@ -77,6 +106,7 @@ void tb_model_free(struct tb_model *m) {
   tb_free(&a, m->path);
   tb_tokenizer_free(m->tokenizer);
   tb_gguf_free(m->gguf);
+  tb_free(&a, m->image);
   tb_free(&a, m);
 }
 

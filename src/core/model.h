@@ -57,6 +57,7 @@ struct tb_model {
   struct tb_allocator alloc;
   unsigned isa_mask;
   struct tb_kernels kernels;
+  void *image;                    /* of a synthetic model: the file's bytes; owned, NULL for a file */
   struct tb_gguf *gguf;           /* owned */
   struct tb_tokenizer *tokenizer; /* owned */
   const struct tb_arch *arch;

@@ -51,3 +51,8 @@ enum tb_status tb_read_bandwidth(uint32_t threads, uint64_t bytes, double *bytes
   tb_team_free(team);
   return status;
 }
+
+void tb_get_machine(struct tb_machine *machine) {
+  *machine = (struct tb_machine){.cpus = tb_cpu_count(), .performance_cores = tb_performance_cores()};
+  tb_cpu_name(machine->cpu, sizeof machine->cpu);
+}

@@ -431,6 +431,18 @@ struct tb_synth_options {
 enum tb_status tb_synth(const char *path, const struct tb_synth_options *options, const struct tb_allocator *allocator,
                         struct tb_error *err);
 
+/* Opens the model that tb_synth would write, its weights in memory. */
+enum tb_status tb_model_open_synthetic(struct tb_model **out, const struct tb_synth_options *synth,
+                                       const struct tb_model_options *options, struct tb_error *err);
+
+/* The machine that this process runs on. */
+struct tb_machine {
+  char cpu[128];              /* "AMD Ryzen 7 …"; "unknown CPU" when the system does not tell */
+  uint32_t cpus;              /* that this process may run on */
+  uint32_t performance_cores; /* the default number of threads */
+};
+void tb_get_machine(struct tb_machine *machine);
+
 #ifdef __cplusplus
 }
 #endif

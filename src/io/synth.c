@@ -23,7 +23,7 @@ struct plan {
   size_t n;
 };
 
-enum { MAX_PER_LAYER = 14, MAX_GLOBAL = 4 };
+enum { MAX_PER_LAYER = 14, MAX_GLOBAL = 4, ALIGNMENT = 32, PIECE = 256 << 10 };
 
 /* ----------------------------------------------------------------------------------------------------------- tensors
  */
@@ -206,36 +206,72 @@ static enum tb_status write_tensor(struct tb_gguf_writer *w, const struct tb_syn
   return s;
 }
 
+/* Tensors do not depend on one another. */
+static struct tb_rng tensor_rng(uint64_t seed, size_t i) {
+  struct tb_rng rng = {seed ^ (i + 1) << 40};
+  rng.state = tb_rng_next(&rng);
+  return rng;
+}
+
 static enum tb_status write_data(struct tb_gguf_writer *w, const struct plan *p, uint64_t seed,
                                  const struct tb_allocator *a, struct tb_error *err) {
-  size_t size = 256 << 10; /* stays in the second-level cache on its way to the file */
+  size_t size = PIECE; /* stays in the second-level cache on its way to the file */
   unsigned char *buffer = tb_alloc(a, size, 1);
   if (!buffer) return tb_fail(err, TB_E_NOMEM, "no memory for a buffer of %zu bytes", size);
   enum tb_status s = TB_OK;
   for (size_t i = 0; i < p->n && !s; i++) {
-    struct tb_rng rng = {seed ^ (i + 1) << 40}; /* tensors do not depend on one another */
-    rng.state = tb_rng_next(&rng);
+    struct tb_rng rng = tensor_rng(seed, i);
     s = write_tensor(w, p->shape, &p->at[i], &rng, buffer, size, err);
   }
   tb_free(a, buffer);
   return s;
 }
 
-static enum tb_status write_file(struct tb_gguf_writer *w, const char *path, const struct plan *p, uint64_t seed,
-                                 const struct tb_allocator *a, struct tb_error *err) {
+static void add_all(struct tb_gguf_writer *w, const struct plan *p) {
   add_metadata(w, p->shape, p->type->file_type);
   for (size_t i = 0; i < p->n; i++)
     tb_gguf_add_tensor(w, p->at[i].name, p->at[i].format, p->at[i].n_dims, p->at[i].ne);
+}
+
+static enum tb_status write_file(struct tb_gguf_writer *w, const char *path, const struct plan *p, uint64_t seed,
+                                 const struct tb_allocator *a, struct tb_error *err) {
   enum tb_status s = tb_gguf_writer_open(w, path, err);
   if (!s) s = write_data(w, p, seed, a, err);
   return s ? s : tb_gguf_writer_close(w, false, err);
 }
 
-enum tb_status tb_synth(const char *path, const struct tb_synth_options *options, const struct tb_allocator *allocator,
-                        struct tb_error *err) {
-  const struct tb_allocator *a = allocator ? allocator : &tb_system_allocator;
-  if (!path || !options || !options->shape || !options->type)
-    return tb_fail(err, TB_E_ARG, "a path, a shape and a type are needed");
+/* The header and, behind it, the data of the tensors as write_data puts them. */
+static enum tb_status make_image(struct tb_gguf_writer *w, const struct plan *p, uint64_t seed,
+                                 const struct tb_allocator *a, void **data, size_t *size, struct tb_error *err) {
+  const unsigned char *header;
+  size_t n_header;
+  enum tb_status s = tb_gguf_writer_header(w, &header, &n_header, err);
+  if (s) return s;
+  const uint64_t n_data = tb_gguf_writer_data_bytes(w);
+  unsigned char *image = tb_alloc(a, n_header + (size_t)n_data, 1), *at = image + n_header;
+  if (!image)
+    return tb_fail(err, TB_E_NOMEM, "no memory for %.1f MiB of random weights", (double)(n_header + n_data) / 0x1p20);
+  memcpy(image, header, n_header);
+  for (size_t i = 0; i < p->n; i++) {
+    const struct tensor *t = &p->at[i];
+    const size_t bytes = tb_row_bytes(t->format, (size_t)t->ne[0]) * (size_t)t->ne[1],
+                 padded = tb_round_up(bytes, ALIGNMENT);
+    struct tb_rng rng = tensor_rng(seed, i);
+    const size_t block = tb_formats[t->format].block_bytes, piece = PIECE / block * block;
+    for (size_t done = 0; done < bytes; done += piece) /* in the pieces of write_tensor: the same numbers */
+      fill(p->shape, t, done / block * tb_formats[t->format].block_values, &rng, at + done,
+           bytes - done < piece ? bytes - done : piece);
+    memset(at + bytes, 0, padded - bytes);
+    at += padded;
+  }
+  *data = image;
+  *size = n_header + (size_t)n_data;
+  return TB_OK;
+}
+
+/* Makes the list of tensors and a writer that knows them, and writes to `path`, or to memory when it is NULL. */
+static enum tb_status make(const char *path, void **data, size_t *size, const struct tb_synth_options *options,
+                           const struct tb_allocator *a, struct tb_error *err) {
   struct tb_synth_shape shape;
   struct tb_synth_type type;
   enum tb_status s = tb_synth_read_shape(&shape, options->shape, err);
@@ -245,10 +281,27 @@ enum tb_status tb_synth(const char *path, const struct tb_synth_options *options
   if (!plan.at) return tb_fail(err, TB_E_NOMEM, "no memory for a list of tensors");
   list(&plan);
   struct tb_gguf_writer *w = NULL;
-  if (!(s = tb_gguf_writer_create(&w, a, err))) s = write_file(w, path, &plan, options->seed, a, err);
+  if (!(s = tb_gguf_writer_create(&w, a, err))) {
+    add_all(w, &plan);
+    s = path ? write_file(w, path, &plan, options->seed, a, err)
+             : make_image(w, &plan, options->seed, a, data, size, err);
+  }
   tb_gguf_writer_free(w);
   tb_free(a, plan.at);
   return s;
+}
+
+enum tb_status tb_synth(const char *path, const struct tb_synth_options *options, const struct tb_allocator *allocator,
+                        struct tb_error *err) {
+  if (!path || !options || !options->shape || !options->type)
+    return tb_fail(err, TB_E_ARG, "a path, a shape and a type are needed");
+  return make(path, NULL, NULL, options, allocator ? allocator : &tb_system_allocator, err);
+}
+
+enum tb_status tb_synth_image(void **data, size_t *size, const struct tb_synth_options *options,
+                              const struct tb_allocator *a, struct tb_error *err) {
+  if (!options || !options->shape || !options->type) return tb_fail(err, TB_E_ARG, "a shape and a type are needed");
+  return make(NULL, data, size, options, a, err);
 }
 
 static bool is_embedding(const struct tensor *t) {

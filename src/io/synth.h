@@ -26,4 +26,8 @@ struct tb_synth_weights {
 enum tb_status tb_synth_weigh(struct tb_synth_weights *out, const struct tb_synth_shape *shape, const char *type,
                               const struct tb_allocator *a, struct tb_error *err);
 
+/* The bytes of the file that tb_synth writes, from the allocator; the caller frees them. */
+enum tb_status tb_synth_image(void **data, size_t *size, const struct tb_synth_options *options,
+                              const struct tb_allocator *a, struct tb_error *err);
+
 #endif

@@ -411,6 +411,58 @@ static void test_memory(void **state) {
   assert_true(peak[1] < peak[0] + 4096);
 }
 
+/* In memory it is the file, byte for byte, tensors of many pieces included; and a model opens from it. */
+static void test_image(void **state) {
+  (void)state;
+  static const char *const types[] = {"q8_0", "q6_k", "f16"};
+  for (int i = 0; i < 3; i++) {
+    struct tb_synth_options options = {shape_text("tiny-k256", "n_vocab = 3000"), types[i], 7};
+    struct tb_error err = {0};
+    unsigned char *file;
+    size_t n_file, n;
+    void *image;
+    assert_int_equal(tb_synth(tmpdir_file(&dir, "f"), &options, NULL, NULL), TB_OK);
+    read_file("f", &file, &n_file);
+    assert_int_equal(tb_synth_image(&image, &n, &options, &tb_system_allocator, &err), TB_OK);
+    assert_int_equal(n, n_file);
+    assert_memory_equal(image, file, n);
+    tb_free(&tb_system_allocator, image);
+    free(file);
+    struct tb_model *model;
+    assert_int_equal(tb_model_open_synthetic(&model, &options, NULL, &err), TB_OK);
+    struct tb_model_info info;
+    tb_model_get_info(model, &info);
+    assert_int_equal(info.file_bytes, n);
+    assert_int_equal(info.n_vocab, 3000);
+    tb_model_free(model);
+  }
+}
+
+/* Each allocation fails in turn. */
+static void test_image_memory(void **state) {
+  (void)state;
+  struct tb_synth_options options = {shape_text("tiny-llama", ""), "q4_0", 0};
+  for (size_t at = 1;; at++) {
+    struct count_alloc c;
+    count_alloc_init(&c);
+    c.fail_at = at;
+    struct tb_error err = {0};
+    struct tb_model_options model_options = {.allocator = &c.hooks};
+    struct tb_model *model = NULL;
+    enum tb_status s = tb_model_open_synthetic(&model, &options, &model_options, &err);
+    if (!s) tb_model_free(model);
+    assert_int_equal(c.blocks, 0);
+    if (!s) break;
+    assert_int_equal(s, TB_E_NOMEM);
+  }
+  struct tb_error err;
+  struct tb_model *model = NULL;
+  options.type = "q99";
+  assert_int_equal(tb_model_open_synthetic(&model, &options, NULL, &err), TB_E_ARG);
+  options.shape = NULL;
+  assert_int_equal(tb_model_open_synthetic(&model, &options, NULL, &err), TB_E_ARG);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
@@ -418,6 +470,7 @@ int main(void) {
       TEST(test_mixes),                 TEST(test_block_statistics), TEST(test_norms_biases_divisors),
       TEST(test_llama3_divisors),       TEST(test_vocabulary),      TEST(test_overrides),
       TEST(test_seed),                  TEST(test_wrong_shapes),    TEST(test_memory),
+      TEST(test_image),                 TEST(test_image_memory),
   };
   return cmocka_run_group_tests_name("synth", tests, NULL, NULL);
 }
