@@ -1,239 +1,413 @@
 /* thimble bench: tokens per second of prompt processing (pp) and generation (tg), in llama-bench's terms. */
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include "cli/cli.h"
+#include "cli/bench.h"
+#include "cli/plot.h"
 
-enum { MAX_VALUES = 64, MAX_REPEATS = 1000 };
+enum { MAX_NAMES = 16, MAX_BATCH = 4096 };
 
-struct values {
-  uint32_t v[MAX_VALUES];
+struct names {
+  char at[MAX_NAMES][64];
   size_t n;
 };
 
+struct plan_text {
+  const char *name; /* of the file */
+  char *text;       /* owned */
+};
+
 struct bench_args {
-  const char *model, *format;
-  struct cli_cache cache;
-  struct tb_context_options context; /* with the cache's fields */
-  uint32_t n_batch, repeats;
-  struct values prompt, generate, depth, threads;
-  bool real_fill, help;
+  struct cli_list models, shapes, pairs, plans, lists[6]; /* lists: texts of -p -n -d -b -ub -t */
+  struct cli_list types_k, types_v, pairs_kv;             /* lists of types for each side; "K/V" */
+  const char *format, *to_stderr, *sustain, *compare, *plot;
+  uint32_t n_ctx;
+  float delay;
+  bool sweep, auto_threads, progress, help;
+  struct bench_options options;
+  struct cli_cache cache; /* window, sinks, profile */
   struct cli_cpus cpus;
+  /* parsed */
+  struct bench_values prompt, generate, depth, batch, ubatch, threads, pair_prompt, pair_generate;
+  struct names type_k, type_v, pair_k, pair_v;
+  struct plan_text plan[CLI_LIST_MAX];
+  double sustain_seconds;
 };
 
-/* One line of results. */
-struct result {
-  const char *type_k, *type_v;
-  uint32_t threads, n_prompt, n_generate, depth;
-  double mean, deviation; /* tokens/s */
-  double bandwidth;       /* bytes/s measured beside the run */
-  uint64_t cache_bytes, bytes_per_token;
-  struct tb_model_info model;
+/* Results in the order of the tests. */
+struct run {
+  const struct bench_args *args;
+  struct bench_printer printers[2]; /* standard output; standard error when -oe asks for it */
+  size_t n_printers;
+  struct bench_result *results; /* BENCH_RESULTS of them */
+  size_t n, all;                /* tests done, and to do */
+  struct cli_eta eta;
 };
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+/* ----------------------------------------------------------------------------------------------------------- parsing
+ */
 
-/* ------------------------------------------------------------------------------------------------------- values */
+enum { LIST_P, LIST_N, LIST_D, LIST_B, LIST_UB, LIST_T };
 
-static bool add_value(struct values *out, uint64_t v, uint64_t max) {
-  if (out->n == MAX_VALUES || v > max) return false;
-  out->v[out->n++] = (uint32_t)v;
-  return true;
-}
-
-/* "512", "0,4096", "128-512+128" (steps), "128-1024*2" (factors). */
-static bool parse_values(const char *option, const char *text, uint32_t max, struct values *out) {
-  out->n = 0;
-  const char *p = text;
-  bool ok = *p != '\0';
-  while (ok && *p) {
-    char *end;
-    uint64_t first = strtoull(p, &end, 10), last = first, step = 1, factor = 1;
-    ok = end != p;
-    if (ok && *end == '-') {
-      p = end + 1;
-      last = strtoull(p, &end, 10);
-      ok = end != p && last >= first;
-      if (ok && (*end == '+' || *end == '*')) {
-        bool times = *end == '*';
-        p = end + 1;
-        uint64_t by = strtoull(p, &end, 10);
-        ok = end != p && by >= 1 && (!times || (by >= 2 && first >= 1));
-        if (times)
-          factor = by, step = 0;
-        else
-          step = by;
-      }
-    }
-    for (uint64_t v = first; ok && v <= last; v = v * factor + step)
-      ok = add_value(out, v, max);
-    ok = ok && (*end == '\0' || (*end == ',' && end[1]));
-    p = *end == ',' ? end + 1 : end;
-  }
-  if (!ok)
-    fprintf(stderr, "thimble bench: %s: '%s' is not a list like 512,1024 or 128-512+128 with numbers up to %u\n",
-            option, text, max);
+/* Texts of an option that may be given several times, or its default. */
+static bool parse_lists(const char *option, const struct cli_list *texts, const char *normal, uint32_t min,
+                        uint32_t max, struct bench_values *out) {
+  bool ok = texts->n > 0 || bench_parse_values(option, normal, min, max, out);
+  for (size_t i = 0; ok && i < texts->n; i++)
+    ok = bench_parse_values(option, texts->items[i], min, max, out);
   return ok;
 }
 
-/* ------------------------------------------------------------------------------------------------------ running */
-
-static enum tb_status one_run(struct tb_context *ctx, const struct result *r, uint32_t n_vocab, const tb_token *tokens,
-                              struct tb_error *err) {
-  enum tb_status s = TB_OK;
-  if (r->n_prompt) s = tb_eval(ctx, tokens, r->n_prompt, NULL, NULL, err);
-  for (uint32_t i = 0; !s && i < r->n_generate && !cli_interrupted(); i++) {
-    tb_token token = (tb_token)((i * 7919u + 13u) % n_vocab);
-    s = tb_eval(ctx, &token, 1, NULL, NULL, err);
-  }
-  return s;
-}
-
-static enum tb_status fill(const struct bench_args *a, struct tb_context *ctx, uint32_t depth, const tb_token *tokens,
-                           struct tb_error *err) {
-  if (depth == 0) return TB_OK;
-  return a->real_fill ? tb_eval(ctx, tokens, depth, NULL, NULL, err) : tb_fill_synthetic(ctx, depth, 1, err);
-}
-
-static bool run_test(const struct bench_args *a, struct tb_model *model, struct result *r) {
-  struct tb_error err;
-  struct tb_context *ctx = NULL;
-  struct tb_context_info info;
-  const uint32_t most = r->n_prompt + r->depth > 1 ? r->n_prompt + r->depth : 1;
-  tb_token *tokens = malloc(most * sizeof *tokens);
-  double sum = 0, squares = 0;
-  struct tb_context_options options = a->context;
-  options.n_ctx = r->depth + r->n_prompt + r->n_generate;
-  options.n_batch = a->n_batch;
-  options.n_threads = r->threads;
-  enum tb_status s = tokens ? tb_context_create(&ctx, model, &options, &err) : TB_E_NOMEM;
-  for (uint32_t i = 0; tokens && i < most; i++)
-    tokens[i] = (tb_token)((i * 104729u + 17u) % r->model.n_vocab);
-  if (!s) s = fill(a, ctx, r->depth, tokens, &err);
-  if (!s) {
-    tb_context_get_info(ctx, &info);
-    r->threads = info.n_threads;
-    r->cache_bytes = info.cache_bytes;
-    s = tb_read_bandwidth(r->threads, 256u << 20, &r->bandwidth, &err);
-  }
-  for (uint32_t i = 0; !s && i <= a->repeats && !cli_interrupted(); i++) { /* the first one warms up */
-    s = tb_truncate(ctx, r->depth, &err);
-    cli_cool_down();
-    double start = now();
-    if (!s) s = one_run(ctx, r, r->model.n_vocab, tokens, &err);
-    double rate = (r->n_prompt + r->n_generate) / (now() - start);
-    if (i == 0) continue;
-    sum += rate;
-    squares += rate * rate;
-  }
-  r->mean = sum / a->repeats;
-  r->deviation = a->repeats > 1 ? sqrt(fmax(0, squares - sum * r->mean) / (a->repeats - 1)) : 0;
-  if (s) cli_report("bench", &err);
-  tb_context_free(ctx);
-  free(tokens);
-  return s == TB_OK && !cli_interrupted();
-}
-
-/* ----------------------------------------------------------------------------------------------------- printing */
-
-static void test_name(const struct result *r, char name[64]) {
-  char depth[24] = "";
-  if (r->depth) snprintf(depth, sizeof depth, " @ d%u", r->depth);
-  if (r->n_prompt && r->n_generate)
-    snprintf(name, 64, "pp%u+tg%u%s", r->n_prompt, r->n_generate, depth);
-  else
-    snprintf(name, 64, "%s%u%s", r->n_prompt ? "pp" : "tg", r->n_prompt ? r->n_prompt : r->n_generate, depth);
-}
-
-/* Share of the measured bandwidth that the weights alone use while generating. */
-static double bandwidth_share(const struct result *r) {
-  return r->n_prompt ? 0 : r->mean * (double)r->bytes_per_token / r->bandwidth;
-}
-
-static void print_md(const struct result *r, bool first) {
-  char name[64];
-  test_name(r, name);
-  if (first)
-    printf("| model | size | params | isa | threads | type_k | type_v | test | t/s | read GB/s | weights/bandwidth |\n"
-           "| --- | ---: | ---: | --- | ---: | --- | --- | --- | ---: | ---: | ---: |\n");
-  printf("| %s %s | %.2f GiB | %.2f B | %s | %u | %s | %s | %s | %.2f ± %.2f | %.1f | ", r->model.architecture,
-         r->model.name, (double)r->model.file_bytes / 0x1p30, (double)r->model.n_params / 1e9, r->model.isa, r->threads,
-         r->type_k, r->type_v, name, r->mean, r->deviation, r->bandwidth / 1e9);
-  if (r->n_prompt)
-    puts("|");
-  else
-    printf("%.2f |\n", bandwidth_share(r));
-}
-
-static void print_jsonl(const struct result *r, bool first) {
-  (void)first;
-  printf("{\"model_type\":\"%s\",\"model_size\":%llu,\"model_n_params\":%llu,\"isa\":\"%s\",\"n_threads\":%u,\"type_"
-         "k\":\"%s\","
-         "\"type_v\":\"%s\",\"n_prompt\":%u,\"n_gen\":%u,\"n_depth\":%u,\"avg_ts\":%.6f,\"stddev_ts\":%.6f,"
-         "\"read_bandwidth\":%.0f,\"weight_bytes_per_token\":%llu,\"kv_bytes\":%llu}\n",
-         r->model.architecture, (unsigned long long)r->model.file_bytes, (unsigned long long)r->model.n_params,
-         r->model.isa, r->threads, r->type_k, r->type_v, r->n_prompt, r->n_generate, r->depth, r->mean, r->deviation,
-         r->bandwidth, (unsigned long long)r->bytes_per_token, (unsigned long long)r->cache_bytes);
-}
-
-/* --------------------------------------------------------------------------------------------------------- verb */
-
-static int run_all(const struct bench_args *a, struct tb_model *model) {
-  const char *unsaid = a->cache.plan ? "plan" : "f16";
-  struct result r = {.type_k = a->cache.type_k ? a->cache.type_k : unsaid,
-                     .type_v = a->cache.type_v ? a->cache.type_v : unsaid};
-  tb_model_get_info(model, &r.model);
-  r.bytes_per_token = r.model.bytes_per_token;
-  bool first = true;
-  for (size_t t = 0; t < a->threads.n; t++)
-    for (size_t d = 0; d < a->depth.n; d++)
-      for (size_t i = 0; i < a->prompt.n + a->generate.n; i++) {
-        const bool prompt = i < a->prompt.n;
-        struct result one = r;
-        one.threads = a->threads.v[t];
-        one.depth = a->depth.v[d];
-        one.n_prompt = prompt ? a->prompt.v[i] : 0;
-        one.n_generate = prompt ? 0 : a->generate.v[i - a->prompt.n];
-        if (one.n_prompt + one.n_generate == 0) continue;
-        if (!run_test(a, model, &one)) return CLI_FAILED;
-        if (a->format[0] == 'm')
-          print_md(&one, first);
-        else
-          print_jsonl(&one, first);
-        fflush(stdout);
-        first = false;
+static bool parse_names(const char *option, const struct cli_list *texts, struct names *out) {
+  static const struct cli_list f16 = {{"f16"}, 1};
+  if (texts->n == 0) texts = &f16;
+  for (size_t i = 0; i < texts->n; i++) {
+    const char *p = texts->items[i];
+    do {
+      if (out->n == MAX_NAMES || !bench_next_name(&p, out->at[out->n], sizeof out->at[0])) {
+        fprintf(stderr, "thimble bench: %s: '%s' is not a list of at most %d cache types\n", option, texts->items[i],
+                MAX_NAMES);
+        return false;
       }
+      out->n++;
+    } while (*p);
+  }
+  return true;
+}
+
+/* "q8_0/q4_0", or one type for both sides. */
+static bool parse_caches(struct bench_args *a) {
+  for (size_t i = 0; i < a->pairs_kv.n; i++) {
+    const char *text = a->pairs_kv.items[i], *slash = strchr(text, '/'), *v = slash ? slash + 1 : text;
+    const size_t n = slash ? (size_t)(slash - text) : strlen(text);
+    if (n == 0 || n >= sizeof a->pair_k.at[0] || !*v || strlen(v) >= sizeof a->pair_v.at[0]) {
+      fprintf(stderr, "thimble bench: --cache: '%.60s' is not TYPE or KTYPE/VTYPE\n", text);
+      return false;
+    }
+    snprintf(a->pair_k.at[i], sizeof a->pair_k.at[0], "%.*s", (int)n, text);
+    snprintf(a->pair_v.at[i], sizeof a->pair_v.at[0], "%s", v);
+  }
+  a->pair_k.n = a->pairs_kv.n;
+  return true;
+}
+
+/* "512,128": a prompt and then tokens to generate. */
+static bool parse_pairs(struct bench_args *a) {
+  for (size_t i = 0; i < a->pairs.n; i++) {
+    struct bench_values v = {0};
+    if (!bench_parse_values("-pg", a->pairs.items[i], 0, 1u << 24, &v)) return false;
+    if (v.n != 2) {
+      fprintf(stderr, "thimble bench: -pg: '%s' is not PROMPT,GENERATE\n", a->pairs.items[i]);
+      return false;
+    }
+    a->pair_prompt.v[i] = v.v[0];
+    a->pair_generate.v[i] = v.v[1];
+  }
+  return true;
+}
+
+static bool parse_threads(struct bench_args *a) {
+  a->auto_threads = a->lists[LIST_T].n == 1 && strcmp(a->lists[LIST_T].items[0], "auto") == 0;
+  static const struct cli_list none;
+  return parse_lists("-t", a->auto_threads ? &none : &a->lists[LIST_T], "0", 0, TB_MAX_THREADS, &a->threads);
+}
+
+static bool read_plans(struct bench_args *a) {
+  for (size_t i = 0; i < a->plans.n; i++) {
+    const char *slash = strrchr(a->plans.items[i], '/');
+    size_t length;
+    a->plan[i].name = slash ? slash + 1 : a->plans.items[i];
+    if (!(a->plan[i].text = cli_read_file("bench", a->plans.items[i], &length))) return false;
+  }
+  return true;
+}
+
+static bool known_format(const char *option, const char *format) {
+  static const char *const formats[] = {"md", "csv", "json", "jsonl", "sql"};
+  for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+    if (strcmp(format, formats[i]) == 0) return true;
+  fprintf(stderr, "thimble bench: %s: '%s' is not md, csv, json, jsonl or sql\n", option, format);
+  return false;
+}
+
+static bool parse(struct bench_args *a) {
+  const uint32_t most = 1u << 24;
+  if (!known_format("-o", a->format) || (a->to_stderr && !known_format("-oe", a->to_stderr)) ||
+      !parse_lists("-p", &a->lists[LIST_P], "512", 0, most, &a->prompt) ||
+      !parse_lists("-n", &a->lists[LIST_N], "128", 0, most, &a->generate) ||
+      !parse_lists("-d", &a->lists[LIST_D], "0", 0, 1u << 28, &a->depth) ||
+      !parse_lists("-b", &a->lists[LIST_B], "2048", 1, most, &a->batch) ||
+      !parse_lists("-ub", &a->lists[LIST_UB], "512", 1, MAX_BATCH, &a->ubatch) || !parse_threads(a) ||
+      !parse_pairs(a) || !parse_names("-ctk", &a->types_k, &a->type_k) ||
+      !parse_names("-ctv", &a->types_v, &a->type_v) || !parse_caches(a))
+    return false;
+  if (a->sustain && (a->sustain_seconds = bench_parse_seconds(a->sustain)) == 0) {
+    fprintf(stderr, "thimble bench: --sustain: '%s' is not a time like 10m or 90s\n", a->sustain);
+    return false;
+  }
+  a->options.delay = (double)a->delay;
+  return (!a->plot || cli_plot_possible("bench", a->plot)) && read_plans(a);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- tests
+ */
+
+/* llama.cpp computes min(batch, ubatch) tokens together. */
+static uint32_t batch_of(uint32_t batch, uint32_t ubatch) {
+  return batch < ubatch ? batch : ubatch;
+}
+
+/* Number `i` of the caches: every pair of -ctk and -ctv, those of --cache, the plans; false behind the last. What is
+ * not asked for when others are is left out. */
+static bool cache_of(const struct bench_args *a, size_t i, struct bench_test *t) {
+  const bool others = a->plans.n + a->pairs_kv.n > 0 && !a->types_k.n && !a->types_v.n;
+  const size_t all = others ? 0 : a->type_k.n * a->type_v.n;
+  t->plan = t->plan_name = NULL;
+  t->type_k = t->type_v = "";
+  if (i < all) {
+    t->type_k = a->type_k.at[i / a->type_v.n];
+    t->type_v = a->type_v.at[i % a->type_v.n];
+    return true;
+  }
+  i -= all;
+  if (i < a->pair_k.n) {
+    t->type_k = a->pair_k.at[i];
+    t->type_v = a->pair_v.at[i];
+    return true;
+  }
+  i -= a->pair_k.n;
+  if (i >= a->plans.n) return false;
+  t->plan = a->plan[i].text;
+  t->plan_name = a->plan[i].name;
+  return true;
+}
+
+/* Number `i` of the sizes: prompts, generations, pairs; false behind the last. */
+static bool size_of(const struct bench_args *a, size_t i, struct bench_test *t) {
+  t->n_prompt = t->n_gen = 0;
+  if (i < a->prompt.n) {
+    t->n_prompt = a->prompt.v[i];
+  } else if ((i -= a->prompt.n) < a->generate.n) {
+    t->n_gen = a->generate.v[i];
+  } else if ((i -= a->generate.n) < a->pairs.n) {
+    t->n_prompt = a->pair_prompt.v[i];
+    t->n_gen = a->pair_generate.v[i];
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/* Test number `i` of a model in llama-bench's order, sizes fastest; false behind the last. Sizes of 0 tokens are left
+ * out by the caller. */
+static bool test_of(const struct bench_args *a, size_t i, struct bench_test *t) {
+  size_t caches = 0, sizes = 0;
+  struct bench_test probe;
+  while (cache_of(a, caches, &probe))
+    caches++;
+  while (size_of(a, sizes, &probe))
+    sizes++;
+  size_of(a, i % sizes, t);
+  i /= sizes;
+  t->n_depth = a->depth.v[i % a->depth.n];
+  i /= a->depth.n;
+  t->n_threads = a->threads.v[i % a->threads.n];
+  i /= a->threads.n;
+  cache_of(a, i % caches, t);
+  i /= caches;
+  const uint32_t ubatch = a->ubatch.v[i % a->ubatch.n];
+  i /= a->ubatch.n;
+  if (i >= a->batch.n) return false;
+  t->n_batch = batch_of(a->batch.v[i], ubatch);
+  return true;
+}
+
+static size_t count_tests(const struct bench_args *a) {
+  size_t n = 0;
+  struct bench_test t;
+  for (size_t i = 0; test_of(a, i, &t); i++)
+    n += t.n_prompt + t.n_gen > 0;
+  return n;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ models
+ */
+
+static void close_model(struct bench_model *m, char *shape_text) {
+  tb_model_free(m->model);
+  free(shape_text);
+}
+
+/* "llama-3.2-1b:q4_0": weights at random, in memory. */
+static bool open_shape(struct bench_model *m, const char *spec, char **text, char type[32]) {
+  char name[1024];
+  const char *colon = strrchr(spec, ':');
+  const size_t n = colon ? (size_t)(colon - spec) : strlen(spec);
+  snprintf(type, 32, "%s", colon ? colon + 1 : "q4_0");
+  snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : sizeof name - 1), spec);
+  if (!(*text = cli_read_shape("bench", name))) return false;
+  struct tb_synth_options synth = {.shape = *text, .type = type, .seed = 1};
+  struct tb_model_options options = {.isa = cli_isa()};
+  struct tb_error err;
+  if (tb_model_open_synthetic(&m->model, &synth, &options, &err) != TB_OK) {
+    cli_report("bench", &err);
+    return false;
+  }
+  m->file = spec;
+  m->shape = *text;
+  m->type = type;
+  return true;
+}
+
+static int run_tests(struct run *run, struct bench_model *m) {
+  struct bench_test t;
+  for (size_t i = 0; test_of(run->args, i, &t) && !cli_interrupted(); i++) {
+    if (t.n_prompt + t.n_gen == 0) continue;
+    if (run->n == BENCH_RESULTS) {
+      fprintf(stderr, "thimble bench: more than %d tests\n", BENCH_RESULTS);
+      return CLI_USAGE;
+    }
+    struct bench_result *r = &run->results[run->n];
+    r->test = t;
+    if (!bench_run(m, &run->args->options, r, &run->eta, run->n, run->all)) return CLI_FAILED;
+    if (r->n_samples == 0) break; /* stopped */
+    cli_eta_end(&run->eta);
+    run->n++;
+    for (size_t p = 0; p < run->n_printers; p++)
+      bench_print(&run->printers[p], r);
+  }
   return CLI_OK;
 }
 
+static int run_model(struct run *run, struct bench_args *a, struct bench_model *m) {
+  struct bench_test t;
+  tb_model_get_info(m->model, &m->info);
+  test_of(a, 0, &t);
+  if (a->auto_threads) {
+    const struct bench_test probe = {.type_k = t.type_k, .type_v = t.type_v, .plan = t.plan, .n_batch = t.n_batch};
+    a->threads.n = 1;
+    if ((a->threads.v[0] = bench_best_threads(m, &probe, &a->options)) == 0) return CLI_FAILED;
+    t.n_threads = a->threads.v[0];
+  }
+  if (a->sweep) return bench_sweep(m, &t, &a->options, a->n_ctx, a->format);
+  if (!a->sustain) return run_tests(run, m);
+  for (size_t i = 0; t.n_gen == 0 && test_of(a, i, &t);) /* generating, when that is asked for at all */
+    i++;
+  if (t.n_prompt + t.n_gen == 0) test_of(a, 0, &t);
+  return bench_sustain(m, &t, &a->options, a->sustain_seconds, a->format, a->plot);
+}
+
+static int run_all(struct run *run, struct bench_args *a) {
+  const size_t models = a->models.n + a->shapes.n ? a->models.n + a->shapes.n : 1;
+  char bundled[4096] = "", type[32];
+  int code = CLI_OK;
+  run->all = models * count_tests(a);
+  for (size_t i = 0; i < models && code == CLI_OK && !cli_interrupted(); i++) {
+    struct bench_model m = {0};
+    char *text = NULL;
+    bool ok;
+    if (i < a->shapes.n) {
+      ok = open_shape(&m, a->shapes.items[i], &text, type);
+    } else {
+      if (!a->models.n) cli_bundled_model(bundled, sizeof bundled);
+      m.file = a->models.n ? a->models.items[i - a->shapes.n] : bundled;
+      ok = (m.model = cli_open_model("bench", *m.file ? m.file : NULL)) != NULL;
+    }
+    struct cli_cache cache = a->cache; /* each model has a profile of its own, a shape has none */
+    if (m.shape && !cache.profile) cache.profile = "none";
+    ok = ok && cli_cache_open("bench", &cache, m.file, &a->options.context);
+    code = ok ? run_model(run, a, &m) : CLI_FAILED;
+    cli_cache_close(&cache);
+    close_model(&m, text);
+  }
+  if (run->n == 0) return code;
+  for (size_t p = 0; p < run->n_printers; p++)
+    bench_print_end(&run->printers[p]);
+  if (code) return code;
+  if (a->compare && !bench_compare(a->format[0] == 'm' ? stdout : stderr, a->compare, run->results, run->n))
+    return CLI_FAILED;
+  if (a->plot && !bench_plot(a->plot, run->results, run->n)) return CLI_FAILED;
+  return code;
+}
+
+static int start(struct bench_args *a) {
+  struct run run = {.args = a, .n_printers = a->to_stderr ? 2 : 1};
+  struct bench_sensors heat;
+  bench_read_sensors("", &heat);
+  const bool cache = a->types_k.n || a->types_v.n || a->plans.n || a->pairs_kv.n,
+             batch = a->lists[LIST_B].n || a->lists[LIST_UB].n, warm = heat.celsius > 0 || heat.throttled >= 0;
+  run.printers[0] =
+      (struct bench_printer){.format = a->format, .to = stdout, .cache = cache, .batch = batch, .heat = warm};
+  run.printers[1] = run.printers[0];
+  run.printers[1].to = stderr;
+  if (a->to_stderr) run.printers[1].format = a->to_stderr;
+  run.results = malloc(BENCH_RESULTS * sizeof *run.results);
+  int code = run.results ? run_all(&run, a) : CLI_FAILED;
+  free(run.results);
+  for (size_t i = 0; i < a->plans.n; i++)
+    free(a->plan[i].text);
+  return code;
+}
+
 int cmd_bench(int argc, char **argv) {
-  struct bench_args a = {.format = "md", .repeats = 5};
-  const char *prompt = "512", *generate = "128", *depth = "0", *threads = "0";
-  static const char no_gpu[] = "thimble computes on the CPU";
+  static struct bench_args a;
+  a.format = "md";
+  a.options.repeats = 5;
+  a.n_ctx = 4096;
+  static const char cpu[] = "thimble computes on the CPU", always[] = "it is always on",
+                    no_effect[] = "it has no effect here";
+#define IGNORED(short_name, long_name, why)                                                                            \
+  { short_name, long_name, CLI_IGNORED, (void *)(uintptr_t)(why), 0, 0, "X", "accepted for scripts and ignored" }
   const struct cli_option options[] = {
-      {"-m", "--model", CLI_STRING, &a.model, 0, 0, "FILE", "GGUF file (default: the bundled model)"},
-      {"-p", "--n-prompt", CLI_STRING, &prompt, 0, 0, "LIST", "prompt sizes (512; 0: none)"},
-      {"-n", "--n-gen", CLI_STRING, &generate, 0, 0, "LIST", "generated tokens (128; 0: none)"},
-      {"-d", "--n-depth", CLI_STRING, &depth, 0, 0, "LIST", "tokens in the cache before the test (0)"},
-      {"-t", "--threads", CLI_STRING, &threads, 0, 0, "LIST", "threads (0: the performance cores)"},
+      {"-m", "--model", CLI_LIST, &a.models, 0, 0, "FILE", "GGUF file (default: the bundled model); may be repeated"},
+      {NULL, "--shape", CLI_LIST, &a.shapes, 0, 0, "NAME:TYPE", "instead of a file: random weights, llama-3.2-1b:q4_0"},
+      {"-p", "--n-prompt", CLI_LIST, &a.lists[LIST_P], 0, 0, "LIST", "prompt sizes (512; 0: none)"},
+      {"-n", "--n-gen", CLI_LIST, &a.lists[LIST_N], 0, 0, "LIST", "generated tokens (128; 0: none)"},
+      {"-pg", NULL, CLI_LIST, &a.pairs, 0, 0, "P,N", "a prompt of P tokens and then N generated ones"},
+      {"-d", "--n-depth", CLI_LIST, &a.lists[LIST_D], 0, 0, "LIST", "tokens in the cache before the test (0)"},
+      {"-b", "--batch-size", CLI_LIST, &a.lists[LIST_B], 0, 0, "LIST", "as in llama-bench (2048)"},
+      {"-ub", "--ubatch-size", CLI_LIST, &a.lists[LIST_UB], 0, 0, "LIST", "prompt tokens computed together (512)"},
+      {"-t", "--threads", CLI_LIST, &a.lists[LIST_T], 0, 0, "LIST",
+       "threads (0: the performance cores; auto: tried out)"},
       CLI_CPU_OPTIONS(a.cpus),
-      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
-      CLI_CACHE_TYPE_OPTIONS(a.cache),
+      {"-ctk", "--cache-type-k", CLI_LIST, &a.types_k, 0, 0, "LIST", "types of cached keys (f16)"},
+      {"-ctv", "--cache-type-v", CLI_LIST, &a.types_v, 0, 0, "LIST", "types of cached values (f16)"},
+      {NULL, "--cache", CLI_LIST, &a.pairs_kv, 0, 0, "K/V", "types of both sides, q8_0/q4_0; may be repeated"},
+      {NULL, "--kv-plan", CLI_LIST, &a.plans, 0, 0, "FILE", "plan file for the cache; may be repeated"},
       CLI_CACHE_OPTIONS(a.cache),
-      {"-r", "--repetitions", CLI_U32, &a.repeats, 1, MAX_REPEATS, "N", "runs per test (5)"},
-      {NULL, "--real-fill", CLI_FLAG, &a.real_fill, 0, 0, NULL,
+      {"-r", "--repetitions", CLI_U32, &a.options.repeats, 1, BENCH_REPEATS, "N", "runs per test (5)"},
+      {NULL, "--delay", CLI_FLOAT, &a.delay, 0, 86400, "S", "seconds to wait between tests (0)"},
+      {NULL, "--no-warmup", CLI_FLAG, &a.options.no_warmup, 0, 0, NULL, "no run before the first that counts"},
+      {NULL, "--real-fill", CLI_FLAG, &a.options.real_fill, 0, 0, NULL,
        "reach the depth by computing, not by filling the cache"},
-      {"-o", "--output", CLI_STRING, &a.format, 0, 0, "FORMAT", "md or jsonl"},
-      {"-ngl", "--n-gpu-layers", CLI_IGNORED, (void *)(uintptr_t)no_gpu, 0, 0, "N", "accepted for scripts and ignored"},
+      {"-o", "--output", CLI_STRING, &a.format, 0, 0, "FORMAT", "md, csv, json, jsonl or sql"},
+      {"-oe", "--output-err", CLI_STRING, &a.to_stderr, 0, 0, "FORMAT", "the results to standard error as well"},
+      {NULL, "--sweep", CLI_FLAG, &a.sweep, 0, 0, NULL, "a table of both speeds while the cache fills up to -c"},
+      {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 1, 1u << 28, "N", "tokens of --sweep (4096)"},
+      {NULL, "--sustain", CLI_STRING, &a.sustain, 0, 0, "TIME", "generate for so long (10m) and show speed and heat"},
+      {NULL, "--compare", CLI_STRING, &a.compare, 0, 0, "FILE", "ratios to an older run (its -o json or jsonl)"},
+      {NULL, "--plot", CLI_STRING, &a.plot, 0, 0, "FILE", "speed against depth (or time) as .svg or .png, by gnuplot"},
+      {NULL, "--progress", CLI_FLAG, &a.progress, 0, 0, NULL, "accepted: a terminal always shows it"},
+      IGNORED("-fa", "--flash-attn", always),
+      IGNORED("-ngl", "--n-gpu-layers", cpu),
+      IGNORED("-ncmoe", "--n-cpu-moe", cpu),
+      IGNORED("-sm", "--split-mode", cpu),
+      IGNORED("-mg", "--main-gpu", cpu),
+      IGNORED("-nkvo", "--no-kv-offload", cpu),
+      IGNORED("-dev", "--device", cpu),
+      IGNORED("-ts", "--tensor-split", cpu),
+      IGNORED("-ot", "--override-tensor", cpu),
+      IGNORED("-nopo", "--no-op-offload", cpu),
+      IGNORED("-mmp", "--mmap", always),
+      IGNORED("-lm", "--load-mode", no_effect),
+      IGNORED("-embd", "--embeddings", no_effect),
+      IGNORED(NULL, "--cpu-strict", no_effect),
+      IGNORED(NULL, "--numa", no_effect),
+      IGNORED(NULL, "--prio", "the system's nice does it"),
+      IGNORED(NULL, "--poll", no_effect),
       {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},
       {0},
   };
+#undef IGNORED
   size_t n_rest;
   if (!cli_parse("bench", options, argc, argv, NULL, 0, &n_rest)) return CLI_USAGE;
   if (a.help) {
@@ -241,19 +415,7 @@ int cmd_bench(int argc, char **argv) {
     cli_print_options(options);
     return CLI_OK;
   }
-  if (strcmp(a.format, "md") != 0 && strcmp(a.format, "jsonl") != 0) {
-    fprintf(stderr, "thimble bench: -o: '%s' is not md or jsonl\n", a.format);
-    return CLI_USAGE;
-  }
-  if (!parse_values("-p", prompt, 1u << 24, &a.prompt) || !parse_values("-n", generate, 1u << 24, &a.generate) ||
-      !parse_values("-d", depth, 1u << 28, &a.depth) || !parse_values("-t", threads, TB_MAX_THREADS, &a.threads))
-    return CLI_USAGE;
-  if (!cli_use_cpus("bench", &a.cpus, a.threads.v[0] > 0)) return CLI_USAGE;
+  if (!parse(&a) || !cli_use_cpus("bench", &a.cpus, a.threads.v[0] > 0)) return CLI_USAGE;
   cli_catch_signals();
-  if (!cli_cache_open("bench", &a.cache, a.model, &a.context)) return CLI_USAGE;
-  struct tb_model *model = cli_open_model("bench", a.model);
-  int code = model ? run_all(&a, model) : CLI_FAILED;
-  tb_model_free(model);
-  cli_cache_close(&a.cache);
-  return code;
+  return start(&a);
 }
