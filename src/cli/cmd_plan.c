@@ -4,13 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cli/cli.h"
+#include "cli/plan_plot.h"
+#include "cli/plot.h"
 
 struct plan_args {
-  const char *model, *shape, *out;
+  const char *model, *shape, *out, *plot;
+  struct cli_list plot_caches;
   uint32_t n_ctx, n_batch, threads;
   struct cli_cache cache;
   struct cli_memory memory;
   bool json, help;
+};
+
+/* A model file, or the text of a shape (owned) and a weight type. */
+struct plan_source {
+  const char *path, *type;
+  char *shape;
 };
 
 /* --------------------------------------------------------------------------------------------------------------- text
@@ -224,21 +233,21 @@ static void print_json(const struct tb_plan *plan) {
  */
 
 /* "llama-3.2-1b:q4_0"; q4_0 when no type is named. */
-static enum tb_status plan_shape(struct tb_plan **plan, const char *spec, struct tb_plan_options *o, bool *told,
-                                 struct tb_error *err) {
+static enum tb_status make_plan(void *source, const struct tb_plan_options *o, struct tb_plan **plan,
+                                struct tb_error *err) {
+  const struct plan_source *s = source;
+  return s->shape ? tb_plan_shape(plan, s->shape, s->type, o, err) : tb_plan_file(plan, s->path, o, err);
+}
+
+/* The text of "llama-3.2-1b:q4_0"; false when there is none (said). */
+static bool find_shape(struct plan_source *s, const char *spec) {
   char name[1024];
   const char *colon = strrchr(spec, ':');
-  size_t n = colon ? (size_t)(colon - spec) : strlen(spec);
-  if (n >= sizeof name) n = sizeof name - 1;
-  memcpy(name, spec, n);
-  name[n] = '\0';
-  char *text = cli_read_shape("plan", name);
-  *told = text == NULL;
-  if (!text) return TB_E_ARG;
-  o->elsewhere = o->ram > 0; /* a shape is planned for the machine that has this much */
-  enum tb_status status = tb_plan_shape(plan, text, colon ? colon + 1 : "q4_0", o, err);
-  free(text);
-  return status;
+  const size_t n = colon ? (size_t)(colon - spec) : strlen(spec);
+  snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : sizeof name - 1), spec);
+  s->type = colon ? colon + 1 : "q4_0";
+  s->shape = cli_read_shape("plan", name);
+  return s->shape != NULL;
 }
 
 static bool write_plan(const struct tb_plan *plan, const char *path) {
@@ -251,33 +260,46 @@ static bool write_plan(const struct tb_plan *plan, const char *path) {
   return ok;
 }
 
-static int run(const struct plan_args *a, struct tb_plan_options *o) {
-  struct tb_plan *plan = NULL;
-  struct tb_error err;
-  char bundled[4096];
-  bool told = false;
-  const char *model = a->model;
-  if (!model && !a->shape && cli_bundled_model(bundled, sizeof bundled)) model = bundled;
-  if (!model && !a->shape) {
-    fprintf(stderr, "thimble plan: -m FILE or --shape NAME:TYPE is needed\n");
-    return CLI_USAGE;
-  }
-  if (!a->shape) cli_reading(model);
-  enum tb_status status = a->shape ? plan_shape(&plan, a->shape, o, &told, &err) : tb_plan_file(&plan, model, o, &err);
-  if (status) return told ? CLI_USAGE : cli_report("plan", &err);
+static int report(const struct plan_args *a, const struct tb_plan *plan) {
   struct tb_plan_info info;
   tb_plan_get_info(plan, &info);
   if (a->json)
     print_json(plan);
   else
     print_text(plan);
-  int code = info.fits ? CLI_OK : CLI_USAGE;
   fflush(stdout);
-  if (!info.fits)
-    cli_print_refusal(stderr, "plan", plan);
-  else if (a->out && !write_plan(plan, a->out))
-    code = CLI_FAILED;
+  if (!info.fits) cli_print_refusal(stderr, "plan", plan);
+  if (!info.fits) return CLI_USAGE;
+  return a->out && !write_plan(plan, a->out) ? CLI_FAILED : CLI_OK;
+}
+
+static int plan_it(const struct plan_args *a, struct plan_source *source, struct tb_plan_options *o) {
+  struct tb_plan *plan = NULL;
+  struct tb_error err;
+  if (a->plot) {
+    const struct plan_plot plot = {a->plot, a->shape ? a->shape : source->path, &a->plot_caches, make_plan, source};
+    return plan_plot(&plot, o) ? CLI_OK : CLI_FAILED;
+  }
+  if (make_plan(source, o, &plan, &err) != TB_OK) return cli_report("plan", &err);
+  const int code = report(a, plan);
   tb_plan_free(plan);
+  return code;
+}
+
+static int run(const struct plan_args *a, struct tb_plan_options *o) {
+  struct plan_source source = {.path = a->model};
+  char bundled[4096];
+  if (a->plot && !cli_plot_possible("plan", a->plot)) return CLI_USAGE;
+  if (!a->model && !a->shape && cli_bundled_model(bundled, sizeof bundled)) source.path = bundled;
+  if (!source.path && !a->shape) {
+    fprintf(stderr, "thimble plan: -m FILE or --shape NAME:TYPE is needed\n");
+    return CLI_USAGE;
+  }
+  if (a->shape && !find_shape(&source, a->shape)) return CLI_USAGE;
+  if (!a->shape) cli_reading(source.path);
+  if (a->shape) o->elsewhere = o->ram > 0; /* a shape is planned for the machine that has this much */
+  const int code = plan_it(a, &source, o);
+  free(source.shape);
   return code;
 }
 
@@ -297,6 +319,9 @@ int cmd_plan(int argc, char **argv) {
       CLI_CACHE_OPTIONS(a.cache),
       {NULL, "--json", CLI_FLAG, &a.json, 0, 0, NULL, "the report as JSON"},
       {"-o", "--output", CLI_STRING, &a.out, 0, 0, "FILE", "write the plan, for --kv-plan"},
+      {NULL, "--plot", CLI_STRING, &a.plot, 0, 0, "FILE",
+       "instead: memory against context for several cache types as .svg or .png, through gnuplot"},
+      {NULL, "--plot-cache", CLI_LIST, &a.plot_caches, 0, 0, "K/V", "a cache type of --plot; may be repeated"},
       {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},
       {0},
   };

@@ -173,6 +173,25 @@ class Comparing(Bench):
             self.assertIn("seconds", self.check_picture(path))
 
 
+class Memory(Program):
+    verb = "plan"
+
+    @unittest.skipUnless(HAVE_GNUPLOT, "no gnuplot")
+    def test_picture(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "m.svg")
+            self.answer("--shape", "llama-3.2-1b:q4_0", "--ram", "2G", "--plot", path)
+            picture = self.check_picture(path)
+            for word in ("f16", "q8_0", "q4_0", "--ram", "GiB", "context"):
+                self.assertIn(word, picture)
+            self.assertNotIn("f32", picture)
+            self.answer("--shape", "llama-3.2-1b:q4_0", "--plot", path, "--plot-cache", "q8_0/q4_0")
+            self.assertIn("q8_0/q4_0", self.check_picture(path))
+            self.refused("--plot", path, "--plot-cache", "q8_0/", word="--plot-cache")
+            self.refused("--plot", path, "--plot-cache", "q99", word="q99")
+        self.refused("--plot", "m.txt", word="--plot")
+
+
 class Mistakes(Bench):
     def test_lists(self):
         for option, value in (("-p", ""), ("-p", "x"), ("-p", "5-3"), ("-p", "1-"), ("-p", "1,,2"), ("-p", "1,"), ("-p", "0-8*2"),
