@@ -233,6 +233,7 @@ static size_t count_tests(const struct bench_args *a) {
  */
 
 static void close_model(struct bench_model *m, char *shape_text) {
+  cli_unguard_model();
   tb_model_free(m->model);
   free(shape_text);
 }
@@ -267,9 +268,11 @@ static int run_tests(struct run *run, struct bench_model *m) {
       return CLI_USAGE;
     }
     struct bench_result *r = &run->results[run->n];
+    struct tb_error err;
     r->test = t;
     if (!bench_run(m, &run->args->options, r, &run->eta, run->n, run->all)) return CLI_FAILED;
     if (r->n_samples == 0) break; /* stopped */
+    if (cli_check_model(m->model, &err) != TB_OK) return cli_report("bench", &err);
     cli_eta_end(&run->eta);
     run->n++;
     for (size_t p = 0; p < run->n_printers; p++)
@@ -314,7 +317,7 @@ static int run_all(struct run *run, struct bench_args *a) {
     }
     struct cli_cache cache = a->cache; /* each model has a profile of its own, a shape has none */
     if (m.shape && !cache.profile) cache.profile = "none";
-    ok = ok && cli_cache_open("bench", &cache, m.file, &a->options.context);
+    ok = ok && cli_guard_model(m.model) && cli_cache_open("bench", &cache, m.file, &a->options.context);
     code = ok ? run_model(run, a, &m) : CLI_FAILED;
     cli_cache_close(&cache);
     close_model(&m, text);

@@ -55,6 +55,8 @@ static int run(struct eval *e, const struct eval_args *a) {
   if (!add_configs(e, a)) return CLI_USAGE;
   if (a->text && a->greedy ? !eval_greedy(e, a->text) : a->text && !eval_text(e, a->text)) return CLI_FAILED;
   if (a->recall && !e->stopped && !eval_recall(e, a->recall)) return CLI_FAILED;
+  struct tb_error err;
+  if (cli_check_model(e->model, &err) != TB_OK) return cli_report("eval", &err);
   if (e->stopped) fputs("stopped: what was measured so far\n", stderr);
   if (!eval_check_encoded(e)) return CLI_FAILED;
   eval_print(e, a->format);
@@ -78,8 +80,9 @@ static int open_and_run(const struct eval_args *a, enum eval_protocol protocol) 
   tb_model_get_info(e.model, &e.info);
   e.n_ctx = a->n_ctx ? a->n_ctx : a->recall ? e.info.n_ctx_train : 512;
   if (e.n_batch > e.n_ctx) e.n_batch = e.n_ctx;
-  int code = run(&e, a);
+  int code = cli_guard_model(e.model) ? run(&e, a) : CLI_FAILED;
   eval_close(&e);
+  cli_unguard_model();
   tb_model_free(e.model);
   return code;
 }

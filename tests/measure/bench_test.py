@@ -207,7 +207,7 @@ class Mistakes(Bench):
         self.refused(*SMALL, "-o", "xml", word="-o")
         self.refused(*SMALL, "--sustain", "soon", word="--sustain")
         self.refused(*SMALL, "--plot", "a.gif", word="--plot")
-        self.refused(*SMALL, "--plot", "a.svg", environment={"PATH": "/nowhere"}, word="gnuplot-nox")
+        self.refused_without_gnuplot(*SMALL, "--plot", "a.svg")
         self.refused(*SMALL, "--kv-plan", "/no/such", word="/no/such")
 
 

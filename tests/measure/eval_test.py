@@ -2,11 +2,14 @@
 """thimble eval from outside. usage: see program.py"""
 import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
-from program import EMULATED, HAVE_GNUPLOT, Program, questions, stories
+from program import COMMAND, EMULATED, HAVE_GNUPLOT, Program, questions, stories
 
 CHUNKS = "1"
 CONTEXT = "256" if EMULATED else "512"
@@ -100,7 +103,7 @@ class Text(Eval):
         self.refused("-f", self.text, "--kv-plan", "/no/such.plan", word="/no/such.plan")
         self.refused("-f", "/no/such/text", word="/no/such/text")
         self.refused("-f", self.text, "--plot", "x.pdf", word=".svg or .png")
-        self.refused("-f", self.text, "--plot", "x.svg", word="gnuplot", environment={"PATH": "/nowhere"})
+        self.refused_without_gnuplot("-f", self.text, "--plot", "x.svg")
         self.refused("--recall", self.text, "--greedy", "8", word="--greedy")
 
 
@@ -148,6 +151,19 @@ class Recall(Eval):
                            ('{"context": [{"text": "a"}]}\n', "questions"), ('{"parts": [{"score": true}]}\n', "text"),
                            ('{"prompt": 1, "expected_number": 2}\n', "prompt")):
             self.refused("--recall", self.write("bad.jsonl", text), word=word)
+
+
+class Interrupted(Eval):
+    def test_what_is_done_is_printed(self):
+        with subprocess.Popen([*COMMAND, "eval", "-t", "1", "-f", self.text, "-c", "32", "--protocol", "B", "-o", "json",
+                               *["--cache", "q4_0"] * 12], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+            time.sleep(20 if EMULATED else 1)
+            p.send_signal(signal.SIGINT)
+            text = p.stdout.read()
+            errors = p.stderr.read()
+        if p.returncode:  # it was not faster than the signal
+            self.assertIn("stopped", errors)
+        self.assertEqual(len(json.loads(text)), 13)
 
 
 class WindowsAreNotMeasured(Eval):

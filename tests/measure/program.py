@@ -10,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-ROOT, COMMAND = sys.argv[1], sys.argv[2:]
+ROOT, COMMAND = sys.argv[1], [shutil.which(sys.argv[2]) or sys.argv[2], *sys.argv[3:]]
 RECIPE = os.path.join(ROOT, "models/tiny/recipe")
 sys.path.insert(0, RECIPE)
 
@@ -59,6 +59,10 @@ class Program(unittest.TestCase):
         self.assertIn(word, done.stderr)
         self.assertEqual(done.stdout, "")
         return done.stderr
+
+    def refused_without_gnuplot(self, *arguments):
+        if not os.environ.get("TB_UNDER"):  # whose emulator would not be found either
+            self.refused(*arguments, word="gnuplot-nox", environment={"PATH": "/nowhere"})
 
     def rows(self, *arguments, **keywords):
         """The results as JSON."""

@@ -9,7 +9,7 @@ cache types that are new; a change of it is reviewed like code. PROGRAM may be s
 
 Text is what the bundled model knows: stories of models/tiny/recipe/world.py from a seed that training did not see. Questions
 are recall_contexts.py's. Block types are measured without a window (protocol A, --kv-window -1), so that the type is measured
-and not the window.
+and not the window. No profile is used.
 """
 import argparse
 import csv
@@ -33,16 +33,16 @@ CHARACTERS = 2300  # of a context: about 1000 tokens, as far as the model was tr
 
 # Two keys and values of one type, and the mixes that people use. A type that the program does not know is left out.
 CACHES = ["f16", "q8_0", "q4_0", "q8_0/q4_0", "skvqx4", "q8_0/skvqx4", "q8_0/skvqx2", "skvqx4/skvqx2", "skvqx2", "skvqx2/skvqx1.5",
-          "q8_0/skvqx1.5"]
+          "q8_0/skvqx1.5", "skvq2", "skvq2/skvq1.5"]
 
 # name: (what is measured, size, in the short run)
 SUITES = {
     "text-short": ("text", 2, True),
     "lines-short": (["lines40"], (1, 20), True),
-    "text": ("text", 24, False),
-    "lines": ([f"lines{n}" for n in (20, 30, 40, 50, 60)], (14, 30), False),
-    "pairs": (["pairs25", "pairs50"], (10, 50), False),
-    "facts": (["facts10", "facts20", "needle10"], (20, 20), False),
+    "text": ("text", 12, False),
+    "lines": ([f"lines{n}" for n in (20, 30, 40, 50, 60)], (10, 30), False),
+    "pairs": (["pairs25", "pairs50"], (6, 50), False),
+    "facts": (["facts10", "facts20", "needle10"], (10, 20), False),
 }
 
 
@@ -70,7 +70,7 @@ def run(program, suite, caches, folder):
     what, size, _ = SUITES[suite]
     path = os.path.join(folder, suite)
     source = write_text(path, size) if what == "text" else write_questions(path, what, *size)
-    command = [*program, "eval", "-t", "1", "-o", "json", *source]
+    command = [*program, "eval", "-t", "1", "-o", "json", "--kv-profile", "none", *source]
     for cache in caches:
         command += ["--cache", cache]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
