@@ -293,7 +293,7 @@ class Limits(Hostile):
         self.assertGreater(refused, 0)
 
     def test_address_space(self):
-        self.sweep(resource.RLIMIT_AS, 2 << 20, 512 << 20)
+        self.sweep(resource.RLIMIT_AS, 12 << 20, 512 << 20)  # less ends in the loader
 
     def test_data(self):
         self.sweep(resource.RLIMIT_DATA, 256 << 10, 512 << 20)
@@ -302,7 +302,7 @@ class Limits(Hostile):
         ask = ["run", "-m", self.model, "-p", "hi", "-n", "4"]
         for n in range(3, 12):
             self.limited(resource.RLIMIT_NOFILE, n, *ask)
-        for size in (64 << 10, 256 << 10, 1 << 20):
+        for size in (96 << 10, 256 << 10, 1 << 20):
             self.limited(resource.RLIMIT_STACK, size, *ask)
         self.limited(resource.RLIMIT_CORE, 0, *ask, codes=(0,))
 
