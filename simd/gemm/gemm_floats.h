@@ -124,7 +124,7 @@ static void NAMED(open_)(const struct float_job *j, size_t row, size_t i, size_t
     const size_t r = row + (size_t)m * TB_LANES, left = r < j->rows ? j->rows - r : 0;
     const size_t rows = left < TB_LANES ? left : TB_LANES;
     const unsigned char *w = j->w + r * j->row_bytes + i * FMT_BYTES, *next = w + PANEL_ROWS * j->row_bytes;
-    struct v_rows s = {w, j->row_bytes, v_set32(0)};
+    struct v_rows s = {w, j->row_bytes};
     if (rows < TB_LANES || n % STEP) {
       memset(copy, 0, sizeof copy);
       for (size_t a = 0; a < rows; a++) memcpy(copy + a * MOST, w + a * j->row_bytes, n * FMT_BYTES);

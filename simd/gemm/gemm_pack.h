@@ -17,7 +17,7 @@ V_INLINE void NAMED(pack_block_)(unsigned char *group, int m, const struct v_row
     V_UNROLL
     for (int i = 0; i < U(GROUPS); i++) {
       const int g = u * U(GROUPS) + i;
-      const struct v_ahead ahead = {next, g * BYTES, BYTES / CODES};
+      const struct v_ahead ahead = {next, g * BYTES, BYTES, CODES};
       F(codes)(c, raw, &h, u, i);
       gemm_codes(c, U(BITS));
       unsigned char *at = group + m * VECTOR_BYTES;
@@ -36,10 +36,10 @@ V_INLINE void NAMED(pack_block_)(unsigned char *group, int m, const struct v_row
 static void NAMED(pack_)(unsigned char *panel, int m, const unsigned char *w, size_t row_bytes, size_t rows, size_t first,
                          size_t blocks, const unsigned char *next) {
   enum { BLOCK = (GEMM_CODE_VECTORS(U(BITS)) + U(PARTS) * (1 + U(ADDS))) * GEMM_MR * VECTOR_BYTES * (U(VALUES) / 32) };
-  /* Missing rows, and rows too far apart for 32-bit offsets, are gathered together first; missing ones are zero. */
+  /* Where rows are missing the others are gathered together first; missing ones are zero. */
   unsigned char copy[TB_LANES * U(BYTES)];
-  const bool whole = rows == TB_LANES && row_bytes <= INT32_MAX / TB_LANES;
-  struct v_rows s = {w + first * U(BYTES), row_bytes, v_row_offsets(whole ? row_bytes : U(BYTES))};
+  const bool whole = rows == TB_LANES;
+  struct v_rows s = {w + first * U(BYTES), row_bytes};
   if (!whole) {
     memset(copy, 0, sizeof copy);
     s.p = copy;

@@ -10,8 +10,7 @@
 
 /* acc + the products of group g of a block with group n of the activations. */
 V_INLINE vflt NAMED(group_)(vflt acc, const vint *c, const struct v_head *h, int g, const struct tb_acts *x, size_t n,
-                            struct v_ahead ahead) {
-  const struct v_ahead half = {ahead.p, ahead.at + 4 * ahead.step, ahead.step};
+                            struct v_ahead ahead, struct v_ahead ahead2) {
   const int8_t *q = x->q + 32 * n;
   const vint sums = v_broadcast32(x->s + 2 * n); /* two 16-bit sums of 16 codes */
   const vflt d = v_setf(x->d[n]);
@@ -24,7 +23,7 @@ V_INLINE vflt NAMED(group_)(vflt acc, const vint *c, const struct v_head *h, int
   const vint bias0 = v_madd16(sums, v_set32(-U(BIAS) & 0xffff));
   const vint bias1 = v_madd16(sums, v_set32((int)((unsigned)(-U(BIAS)) << 16)));
   vflt sum = v_mul(v_float(v_dot(bias0, c, q, 4, U(BITS), ahead)), h->d[2 * g]);
-  sum = v_fma(v_float(v_dot(bias1, c + 4, q + 16, 4, U(BITS), half)), h->d[2 * g + 1], sum);
+  sum = v_fma(v_float(v_dot(bias1, c + 4, q + 16, 4, U(BITS), ahead2)), h->d[2 * g + 1], sum);
   if (U(ADDS)) {
     sum = v_fma(h->add[2 * g], v_setf((float)x->s[2 * n]), sum);
     sum = v_fma(h->add[2 * g + 1], v_setf((float)x->s[2 * n + 1]), sum);
@@ -46,8 +45,10 @@ V_INLINE vflt NAMED(block_)(vflt acc, const struct v_rows *s, const struct tb_ac
     for (int i = 0; i < U(GROUPS); i++) {
       const int g = u * U(GROUPS) + i;
       F(codes)(c, raw, &h, u, i);
-      const struct v_ahead ahead = {next, g * GROUP_BYTES, GROUP_BYTES / 8};
-      acc = NAMED(group_)(acc, c, &h, g, x, block * (U(VALUES) / 32) + (size_t)g, ahead);
+      const int half = U(PARTS) == 1 ? GROUP_BYTES : GROUP_BYTES / 2, vectors = 8 / U(PARTS);
+      const struct v_ahead ahead = {next, g * GROUP_BYTES, half, vectors};
+      const struct v_ahead ahead2 = {next, g * GROUP_BYTES + half, GROUP_BYTES - half, vectors};
+      acc = NAMED(group_)(acc, c, &h, g, x, block * (U(VALUES) / 32) + (size_t)g, ahead, ahead2);
     }
   }
   return acc;
@@ -55,7 +56,7 @@ V_INLINE vflt NAMED(block_)(vflt acc, const struct v_rows *s, const struct tb_ac
 
 /* TB_LANES rows. The rows after them, if any, lie behind in memory and are fetched meanwhile. */
 static vflt NAMED(panel_)(const unsigned char *w, size_t row_bytes, const struct tb_acts *x, bool more) {
-  struct v_rows s = {w, row_bytes, v_row_offsets(row_bytes)};
+  struct v_rows s = {w, row_bytes};
   const unsigned char *next = more ? w + TB_LANES * row_bytes : w;
   vflt acc = v_zero();
   for (size_t b = 0; b < x->k / U(VALUES); b++) {
@@ -66,10 +67,10 @@ static vflt NAMED(panel_)(const unsigned char *w, size_t row_bytes, const struct
   return acc;
 }
 
-/* Fewer rows than lanes, or rows too far apart for 32-bit offsets: blocks are copied together first. */
+/* Fewer rows than lanes: blocks are copied together first. */
 static vflt NAMED(rest_)(const unsigned char *w, size_t row_bytes, size_t rows, const struct tb_acts *x) {
   unsigned char copy[TB_LANES * U(BYTES)] = {0};
-  const struct v_rows s = {copy, U(BYTES), v_row_offsets(U(BYTES))};
+  const struct v_rows s = {copy, U(BYTES)};
   vflt acc = v_zero();
   for (size_t b = 0; b < x->k / U(VALUES); b++) {
     for (size_t r = 0; r < rows; r++) memcpy(copy + r * U(BYTES), w + r * row_bytes + b * U(BYTES), U(BYTES));
@@ -80,11 +81,9 @@ static vflt NAMED(rest_)(const unsigned char *w, size_t row_bytes, size_t rows, 
 
 void NAMED(tb_gemv_) TB_GEMV_ARGS {
   const unsigned char *p = w;
-  const bool far = row_bytes > INT32_MAX / TB_LANES;
   for (size_t r = 0; r < rows; r += TB_LANES, p += TB_LANES * row_bytes) {
     const size_t n = rows - r < TB_LANES ? rows - r : TB_LANES;
-    const bool whole = n == TB_LANES && !far;
-    const vflt sum = whole ? NAMED(panel_)(p, row_bytes, x, rows - r >= 2 * TB_LANES)
+    const vflt sum = n == TB_LANES ? NAMED(panel_)(p, row_bytes, x, rows - r >= 2 * TB_LANES)
                            : NAMED(rest_)(p, row_bytes, n, x);
     v_storef_n(y + r, sum, n);
   }

@@ -93,7 +93,7 @@ V_INLINE vint unpack_bits(vint a, int from, int to, int mask) {
 
 /* ---- formats with 32 values per block ---- */
 
-UNPACK_HEAD(q4_0) { h->d[0] = v_half_low(v_load_dword(s, 0)); }
+UNPACK_HEAD(q4_0) { h->d[0] = v_load_half(s, 0); }
 UNPACK_RAW(q4_0) { (void)u, v_load16(raw, s, 2); }
 UNPACK_CODES(q4_0) { (void)h, (void)u, (void)i, unpack_nibbles(c, raw); }
 
@@ -106,7 +106,7 @@ UNPACK_RAW(q4_1) { (void)u, v_load16(raw, s, 4); }
 UNPACK_CODES(q4_1) { (void)h, (void)u, (void)i, unpack_nibbles(c, raw); }
 
 UNPACK_HEAD(q5_0) {
-  h->d[0] = v_half_low(v_load_dword(s, 0));
+  h->d[0] = v_load_half(s, 0);
   h->high[0] = v_load_dword(s, 2);
 }
 UNPACK_RAW(q5_0) { (void)u, v_load16(raw, s, 6); }
@@ -121,7 +121,7 @@ UNPACK_HEAD(q5_1) {
 UNPACK_RAW(q5_1) { (void)u, v_load16(raw, s, 8); }
 UNPACK_CODES(q5_1) { (void)u, (void)i, unpack_five(c, raw, h->high[0]); }
 
-UNPACK_HEAD(q8_0) { h->d[0] = v_half_low(v_load_dword(s, 0)); }
+UNPACK_HEAD(q8_0) { h->d[0] = v_load_half(s, 0); }
 UNPACK_RAW(q8_0) {
   (void)u;
   v_load16(raw, s, 2);
@@ -132,7 +132,7 @@ UNPACK_CODES(q8_0) {
   for (int j = 0; j < 8; j++) c[j] = v_code8(raw[j]);
 }
 
-UNPACK_HEAD(iq4_nl) { h->d[0] = v_half_low(v_load_dword(s, 0)); }
+UNPACK_HEAD(iq4_nl) { h->d[0] = v_load_half(s, 0); }
 UNPACK_RAW(iq4_nl) { (void)u, v_load16(raw, s, 2); }
 UNPACK_CODES(iq4_nl) { (void)h, (void)u, (void)i, unpack_levels(c, raw); }
 
@@ -229,7 +229,7 @@ UNPACK_CODES(q5_k) {
 
 UNPACK_HEAD(q6_k) {
   vint t[4];
-  const vflt d = v_half_high(v_load_dword(s, 206));
+  const vflt d = v_load_half(s, 208);
   v_load16(t, s, 192);
   for (int g = 0; g < 16; g++) h->d[g] = v_mul(d, v_float(unpack_int8(t[g / 4], g % 4)));
 }
