@@ -56,11 +56,12 @@ static void finish_swiglu(const struct job *j, size_t row, size_t rows, unsigned
   multiply(j, j->linears[0].w, row, rows, gate, rows, scratch);
   multiply(j, j->linears[1].w, row, rows, up, rows, scratch);
   for (size_t t = 0; t < j->n; t++) {
-    float *y = out->f + t * out->k + row;
-    kernels->silu_mul(y, gate + t * rows, up + t * rows, rows);
+    const size_t at = t * out->k + row;
     if (out->k % 32 == 0)
-      kernels->quant_q8(out->q + t * out->k + row, out->d + (t * out->k + row) / 32, out->s + (t * out->k + row) / 16,
-                        y, rows);
+      kernels->silu_mul_q8(out->f + at, out->q + at, out->d + at / 32, out->s + at / 16, gate + t * rows, up + t * rows,
+                           rows);
+    else
+      kernels->silu_mul(out->f + at, gate + t * rows, up + t * rows, rows);
   }
 }
 

@@ -37,8 +37,14 @@ static void norm_task(void *arg, size_t i, unsigned thread) {
   const struct norm_job *j = arg;
   const struct tb_hparams *hp = &j->p->model->hp;
   const size_t n = hp->n_embd;
-  j->p->model->kernels.norm_rms(j->p->act.f + i * n, j->p->x + i * n, j->w, n, hp->norm_eps);
-  quantize_token(&j->p->model->kernels, &j->p->act, i);
+  const struct tb_kernels *kernels = &j->p->model->kernels;
+  const struct tb_act_buffer *a = &j->p->act;
+  const float *x = j->p->x + i * n;
+  if (n % 32 == 0)
+    kernels->norm_rms_q8(a->f + i * n, a->q + i * n, a->d + i * (n / 32), a->s + i * (n / 16), x, j->w, n,
+                         hp->norm_eps);
+  else
+    kernels->norm_rms(a->f + i * n, x, j->w, n, hp->norm_eps);
 }
 
 void tb_op_norm(struct tb_pass *p, const float *w) {
