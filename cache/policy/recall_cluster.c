@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+#define EMPTY (-1e30f) /* reach of a cluster without rows: it ranks behind all others */
+
 enum { TILE = 32 }; /* rows that become floats together; divides every segment */
 
 /* The scratch of a thread, after the store's. */
@@ -175,7 +177,7 @@ static void describe(const struct job *j, uint32_t head, const struct memory *m,
       r->c.codes[at * d + tb_cluster_place(first + i, c, d)] = m->one[c];
     const float variance = m->count[i] ? (spread[i] / (float)m->count[i] - length) / (float)d : 0;
     r->c.scale[at + first + i] = scale;
-    r->c.reach[at + first + i] = variance > 0 && !r->par.published ? sqrtf(variance) : 0;
+    r->c.reach[at + first + i] = !m->count[i] ? EMPTY : variance > 0 && !r->par.published ? sqrtf(variance) : 0;
     r->c.size[at + first + i] = (uint16_t)m->count[i];
   }
 }

@@ -6,8 +6,8 @@
  *   merge    a task per query head, in order
  *
  * Score of cluster i for query head g:  s = q·mean + REACH·|q|·reach, near the largest that a row of it may have. The
- * budget is in tokens, so clusters compete by what a row can weigh, not by their sums. Heads that share a choice agree by
- * x = the least over heads of (best s - s), so that each head gets the clusters next to its best. Histogram bins are
+ * budget is in tokens, so clusters compete by what a row can weigh, not by their sums. Heads that share a choice agree
+ * by x = the least over heads of (best s - s), so that each head gets the clusters next to its best. Histogram bins are
  * eighths of octaves of 1/(1 + x): fine near the best, and x of hundreds still differ, which occur where attention is
  * sharp. */
 #include "cache/policy/recall.h"
@@ -86,9 +86,7 @@ size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, 
 /* ------------------------------------------------------------------------------------------------------ choosing */
 
 /* behind[i] becomes the least distance of cluster i from a head's best cluster. */
-static void compare(const struct tb_kernels *k, float *s, const uint16_t *size, uint32_t n, float *behind) {
-  for (uint32_t i = 0; i < n; i++)
-    s[i] = size[i] ? s[i] : -INFINITY;
+static void compare(const struct tb_kernels *k, const float *s, uint32_t n, float *behind) {
   const float best = k->attn_max(s, n);
   for (uint32_t i = 0; i < n; i++)
     behind[i] = best - s[i] < behind[i] ? best - s[i] : behind[i];
@@ -113,34 +111,66 @@ static void estimate(const struct decode *j, uint32_t choice, const struct memor
   for (uint32_t i = 0; i < n; i++)
     m->rank[i] = INFINITY;
   for (uint32_t g = 0; g < j->heads; g++)
-    compare(k, m->s + (size_t)g * r->cap, r->c.size + at, n, m->rank);
+    compare(k, m->s + (size_t)g * r->cap, n, m->rank);
   for (uint32_t i = 0; i < n; i++)
     m->rank[i] = 1 / (1 + m->rank[i]);
 }
 
-/* Clusters in bins from the top while they fit whole; then the newest of the next bin, as many as still fit. Returns
- * the rows. */
-static uint32_t choose_clusters(const struct decode *j, uint32_t choice, const struct memory *m, const uint16_t *size) {
+/* True when none of 16 bins reaches the edge: nearly always, among many clusters. */
+static bool none_of_16(const uint8_t *bin, int edge) {
+  uint8_t most = 0;
+  for (int i = 0; i < 16; i++)
+    most = bin[i] > most ? bin[i] : most;
+  return most < edge;
+}
+
+struct chosen {
+  uint32_t *list, n; /* clusters in order */
+  uint32_t rows;
+};
+
+/* Clusters in bins from the top while they fit whole; then the newest of the next bin, as many as still fit. The list
+ * takes the place of the scores. */
+static struct chosen choose_clusters(const struct decode *j, uint32_t choice, const struct memory *m,
+                                     const uint16_t *size) {
   struct tb_recall *r = j->r;
   struct tb_recalled *counts = &r->counts[choice];
   const uint32_t n = tb_recall_n(r);
-  uint8_t *chosen = r->c.chosen + (size_t)choice * r->cap;
-  uint32_t hist[TB_CLUSTER_BINS] = {0}, left = r->par.budget;
+  uint8_t *marks = r->c.chosen + (size_t)choice * r->cap;
+  uint32_t hist[TB_CLUSTER_BINS] = {0}, left = r->par.budget, *end = (uint32_t *)(void *)m->s + n, *list = end;
   j->w->kernels->cluster_hist(hist, m->bin, m->rank, size, n);
   int edge = TB_CLUSTER_BINS - 1;
   for (; edge >= 0 && hist[edge] <= left; edge--)
     left -= hist[edge];
-  for (uint32_t i = n; i-- > 0;) {
+  for (uint32_t i = n; i > 0;) {
+    if (i % 16 == 0 && none_of_16(m->bin + i - 16, edge)) {
+      i -= 16;
+      memset(marks + i, 0, 16);
+      continue;
+    }
+    i--;
     bool take = m->bin[i] > edge;
     if (m->bin[i] == edge && size[i] <= left) {
       take = true;
       left -= size[i];
     }
-    counts->again += take && chosen[i] && size[i];
-    counts->chosen += take && size[i];
-    chosen[i] = take;
+    if (take && size[i]) {
+      counts->again += marks[i];
+      *--list = i;
+    }
+    marks[i] = take;
   }
-  return r->par.budget - left;
+  counts->chosen += (uint64_t)(end - list);
+  return (struct chosen){list, (uint32_t)(end - list), r->par.budget - left};
+}
+
+/* The first row of a cluster: sizes add up to whole segments. */
+static uint32_t row_of(const struct tb_recall *r, const uint16_t *size, uint32_t cluster) {
+  const uint32_t each = r->par.segment / r->par.cluster, first = cluster / each * each;
+  uint32_t row = first / each * r->par.segment;
+  for (uint32_t i = first; i < cluster; i++)
+    row += size[i];
+  return row;
 }
 
 static uint32_t add_item(const struct decode *j, uint32_t choice, uint32_t n, struct item item) {
@@ -149,12 +179,11 @@ static uint32_t add_item(const struct decode *j, uint32_t choice, uint32_t n, st
 }
 
 /* The blocks that hold rows of chosen clusters, then those that are always attended to. */
-static void list_items(const struct decode *j, uint32_t choice, const uint16_t *size) {
+static void list_items(const struct decode *j, uint32_t choice, const uint16_t *size, struct chosen chosen) {
   const struct tb_recall *r = j->r;
-  const uint8_t *chosen = r->c.chosen + (size_t)choice * r->cap;
   uint32_t n = 0, next = 1; /* next: blocks before it are listed or hold nothing */
-  for (uint32_t i = 0, row = 0; i < tb_recall_n(r); row += size[i++]) {
-    if (!chosen[i] || size[i] == 0) continue;
+  for (uint32_t at = 0; at < chosen.n; at++) {
+    const uint32_t i = chosen.list[at], row = row_of(r, size, i);
     const uint32_t first = row / TB_ATTN_BLOCK + 1, last = (row + size[i] - 1) / TB_ATTN_BLOCK + 1;
     for (uint32_t b = first > next ? first : next; b <= last; b++)
       n = add_item(j, choice, n, (struct item){b, i, row});
@@ -192,9 +221,9 @@ static void choose_task(void *arg, size_t choice, unsigned thread) {
       carve_memory(s, r->cap, j->w->scratch + thread * j->w->scratch_bytes + TB_STORE_SCRATCH, &unused);
   const uint16_t *size = r->c.size + (choice * j->heads / (s->n_head / s->n_kv)) * r->cap;
   estimate(j, (uint32_t)choice, &m);
-  const uint32_t rows = choose_clusters(j, (uint32_t)choice, &m, size);
-  list_items(j, (uint32_t)choice, size);
-  count_step(j, (uint32_t)choice, rows);
+  const struct chosen chosen = choose_clusters(j, (uint32_t)choice, &m, size);
+  list_items(j, (uint32_t)choice, size, chosen);
+  count_step(j, (uint32_t)choice, chosen.rows);
 }
 
 /* ----------------------------------------------------------------------------------------------------- attending */
@@ -230,6 +259,28 @@ struct attend {
   uint32_t kv, head;
   void *scratch;
 };
+
+/* Rows of a side that will be read soon: clusters lie anywhere in memory, and without this their first lines are waited
+ * for one after the other. Blocks of 160 are long enough for the hardware to notice. */
+static void fetch(const struct tb_store *st, uint32_t head, struct walk w) {
+  size_t offset, bytes;
+  struct tb_block run;
+  if (st->ops->granule > 1 || !w.chosen) return;
+  st->ops->span(&st->config, head, 1, &offset, &bytes);
+  while (next_run(&w, &run))
+    for (size_t at = run.first * bytes & ~(size_t)63; at < run.end * bytes; at += 64)
+      __builtin_prefetch(st->mem + offset + at);
+}
+
+static struct walk walk_of(const struct attend *a, uint32_t choice, struct item item) {
+  const struct tb_recall *r = a->j->r;
+  struct walk w = {
+      .j = a->j, .b = tb_block_at(item.block, r->base, a->j->pos + 1), .cluster = item.cluster, .row = item.row};
+  if (item.cluster == ALWAYS) return w;
+  w.chosen = r->c.chosen + (size_t)choice * r->cap;
+  w.size = r->c.size + (size_t)a->kv * r->cap;
+  return w;
+}
 
 /* Scores of the chosen rows, -inf elsewhere; returns their hull. Stores of whole blocks score everything. */
 static struct tb_block score_chosen(struct attend *a, struct walk w) {
@@ -269,30 +320,27 @@ static void accum_chosen(struct attend *a, struct walk w, struct tb_block hull) 
   }
 }
 
-static void attend_item(struct attend *a, uint32_t choice, struct item item, uint32_t split) {
+static void attend_item(struct attend *a, struct walk w, struct walk next, uint32_t split) {
   const struct decode *j = a->j;
-  const struct tb_recall *r = j->r;
-  const struct tb_plain *p = &r->plain;
+  const struct tb_plain *p = &j->r->plain;
   const uint32_t d_v = p->shape->d_v;
-  struct walk w = {.j = j, .b = tb_block_at(item.block, r->base, j->pos + 1), .cluster = item.cluster, .row = item.row};
   struct tb_block hull = w.b;
-  if (item.cluster == ALWAYS) {
-    tb_plain_score(p, a->kv, &a->q, w.b, a->m->scores, a->scratch);
-  } else {
-    w.chosen = r->c.chosen + (size_t)choice * r->cap;
-    w.size = r->c.size + (size_t)a->kv * r->cap;
+  fetch(&p->v.main, a->kv, w);
+  if (w.chosen)
     hull = score_chosen(a, w);
-  }
+  else
+    tb_plain_score(p, a->kv, &a->q, w.b, a->m->scores, a->scratch);
+  fetch(&p->k.main, a->kv, next);
   const uint32_t skip = hull.first - w.b.first, n = hull.end - hull.first;
   float nearest = -INFINITY;
   for (uint32_t g = 0; g < j->heads; g++)
     nearest = fmaxf(nearest, tb_plain_fold(j->w, d_v, tb_plain_partial(p, j->w, split, a->head + g),
                                            a->m->acc + g * d_v, a->m->scores + g * TB_ATTN_BLOCK + skip, n));
   if (!tb_plain_matters(p, nearest)) return;
-  if (item.cluster == ALWAYS)
-    tb_plain_accum(p, a->kv, j->heads, w.b, a->m->scores, a->m->acc, a->scratch);
-  else
+  if (w.chosen)
     accum_chosen(a, w, hull);
+  else
+    tb_plain_accum(p, a->kv, j->heads, w.b, a->m->scores, a->m->acc, a->scratch);
 }
 
 static void attend_task(void *arg, size_t task, unsigned thread) {
@@ -313,8 +361,15 @@ static void attend_task(void *arg, size_t task, unsigned thread) {
     part[0] = -INFINITY;
     part[1] = 0;
   }
-  for (uint32_t i = first; i < n && i < first + SPLIT_BLOCKS; i++)
-    attend_item(&a, choice, j->items[(size_t)choice * j->per_choice + i], split);
+  const struct item *items = j->items + (size_t)choice * j->per_choice;
+  struct walk w = walk_of(&a, choice, items[first]);
+  fetch(&r->plain.k.main, a.kv, w);
+  for (uint32_t i = first; i < n && i < first + SPLIT_BLOCKS; i++) {
+    const bool more = i + 1 < n && i + 1 < first + SPLIT_BLOCKS;
+    const struct walk next = more ? walk_of(&a, choice, items[i + 1]) : (struct walk){0};
+    attend_item(&a, w, next, split);
+    w = next;
+  }
   for (uint32_t g = 0; g < j->heads; g++)
     memcpy(tb_plain_partial(&r->plain, j->w, split, head + g) + 2, m.acc + g * s->d_v, s->d_v * sizeof *m.acc);
 }
