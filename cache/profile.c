@@ -96,6 +96,14 @@ uint64_t tb_profile_identity(const struct tb_profile *p) {
   return p->identity;
 }
 
+bool tb_profile_numbers(const struct tb_profile *p, const char *key, size_t n, double *out) {
+  const struct tb_gguf_kv *kv = tb_gguf_kv_find(p->gguf, key);
+  if (!kv || kv->type != TB_GGUF_ARRAY || kv->elem != TB_GGUF_F32 || kv->count != n) return false;
+  for (size_t i = 0; i < n; i++)
+    out[i] = tb_gguf_array_float(kv, i);
+  return true;
+}
+
 enum tb_status tb_profile_get(const struct tb_profile *p, uint32_t layer, const char *name, size_t n, const float **out,
                               struct tb_error *err) {
   char full[64];

@@ -16,6 +16,14 @@
  *   k.gram v.gram           [D][D]          W·Wᵀ of k_proj and v_proj (rows are outputs): plain SVD
  *   k.asvd v.asvd           [D][D]          W·S²·Wᵀ, S = sqrt(mean|x|) of the input channels: ASVD (arXiv 2312.05821)
  *
+ *   loss.<type>             [2]             what a cache type loses in this layer, keys and values, in nats of KL divergence of the
+ *                                           next token's distribution; -1: the type does not suit that side
+ *
+ * and about the losses, for reports:
+ *   thimble.profile.loss.scale  f32[4]      nats per unit of the proxy (src/core/calibrate_loss.c): keys in the middle, keys at
+ *                                           the ends, values in the middle, values at the ends
+ *   thimble.profile.loss.check  f32[4]      all layers at about 2 and at about 4 bits: predicted and measured nats
+ *
  * D × D tensors are left out when D > 1024. Others may join them; a name that is absent was not measured. All values are finite: checked when opened. */
 #ifndef TB_CACHE_PROFILE_H
 #define TB_CACHE_PROFILE_H
@@ -37,6 +45,9 @@ uint64_t tb_profile_model(const struct tb_profile *p);
 uint64_t tb_profile_tokens(const struct tb_profile *p);
 /* Checksum of everything in it: two profiles with the same identity give the same cache. */
 uint64_t tb_profile_identity(const struct tb_profile *p);
+
+/* n numbers of the header; false when it has no such array. */
+bool tb_profile_numbers(const struct tb_profile *p, const char *key, size_t n, double *out);
 
 /* *out: n floats, valid as long as the profile; NULL when the statistic is absent (or p is NULL). TB_E_FORMAT, naming it,
  * when it has another size. */

@@ -40,11 +40,10 @@ void tb_plan_cache_bytes(const struct tb_cache_config *config, struct tb_plan_by
   bytes->shared = total - stored;
 }
 
-double tb_plan_type_bits(const char *type, enum tb_side side, uint32_t d, const struct tb_rope_table *rope) {
+double tb_plan_type_bits(const char *type, enum tb_side side, const struct tb_kv_shape *shape) {
   const struct tb_store_ops *ops = tb_store_find(type);
   if (!ops) return 0;
-  const struct tb_kv_shape shape = {.n_head = 1, .n_kv = 1, .d_k = d, .d_v = d, .rope = rope};
-  struct tb_store_config config = side_config(type, side, &shape, 64 * TB_ATTN_BLOCK);
+  struct tb_store_config config = side_config(type, side, shape, 64 * TB_ATTN_BLOCK);
   if (ops->check(&config, NULL) != TB_OK) return 0;
-  return 8.0 * (double)ops->bytes(&config) / ((double)config.cap * d);
+  return 8.0 * (double)ops->bytes(&config) / ((double)config.cap * config.n_heads * config.d);
 }

@@ -16,7 +16,7 @@ struct tb_plan_bytes {
 };
 void tb_plan_cache_bytes(const struct tb_cache_config *config, struct tb_plan_bytes *bytes);
 
-/* Bits per stored value of a type, its scales included, for heads of d values. 0 when the type cannot be used so. */
-double tb_plan_type_bits(const char *type, enum tb_side side, uint32_t d, const struct tb_rope_table *rope);
+/* Bits per stored value of a type in a layer, its scales included. 0 when the type cannot be used so. */
+double tb_plan_type_bits(const char *type, enum tb_side side, const struct tb_kv_shape *shape);
 
 #endif

@@ -27,10 +27,10 @@ static void insert(struct ladder *l, const char *type, double bits) {
   l->bits[at] = bits;
 }
 
-/* f32 is left out: it is the oracle of the tests, and f16 loses nothing that could be measured. */
+/* f32 is left out: it is the oracle of the tests, and f16 loses nothing that could be measured. What is left: the types
+ * of tb_loss_type. */
 static void make_ladder(const struct tb_choose *c, enum tb_side side, uint32_t layer, struct ladder *l) {
   const struct tb_kv_shape *s = &c->shapes[layer];
-  const uint32_t d = side == TB_SIDE_K ? s->d_k : s->d_v;
   const char *fixed = side == TB_SIDE_K ? c->type_k : c->type_v;
   const double least = side == TB_SIDE_K ? c->least_bits_k : c->least_bits_v;
   l->n = 0;
@@ -38,12 +38,13 @@ static void make_ladder(const struct tb_choose *c, enum tb_side side, uint32_t l
     insert(l, fixed, 0);
     return;
   }
-  for (const char *const *name = tb_store_names(); *name; name++) {
-    double bits = tb_plan_type_bits(*name, side, d, s->rope), error;
-    if (c->recall && tb_store_find(*name)->ordered) continue;
-    if (bits > 0 && bits >= least && strcmp(*name, "f32") != 0 && tb_loss_error(*name, &error)) insert(l, *name, bits);
+  const char *name;
+  for (size_t i = 0; (name = tb_loss_type(i)); i++) {
+    if (!tb_loss_known(s, name, side) || (c->recall && tb_store_find(name)->ordered)) continue;
+    const double bits = tb_plan_type_bits(name, side, s);
+    if (bits > 0 && bits >= least) insert(l, name, bits);
   }
-  if (l->n > 1 && tb_loss_at_end(layer, c->n_layer)) {
+  if (l->n > 1 && tb_loss_at_end(layer, c->n_layer) && !tb_loss_measured(s->profile)) {
     l->n--;
     memmove(l->type, l->type + 1, l->n * sizeof l->type[0]);
     memmove(l->bits, l->bits + 1, l->n * sizeof l->bits[0]);
@@ -72,9 +73,10 @@ static void layer_options(const struct tb_choose *c, uint32_t i, struct work *w,
   for (uint32_t a = 0; a < k.n; a++)
     for (uint32_t b = 0; b < v.n; b++, (*used)++) {
       w->lines[*used] = line(c, k.type[a], v.type[b]);
-      w->options[*used] = (struct tb_option){
-          .bytes = tb_plan_layer_bytes(&c->shapes[i], &w->lines[*used], c->n_ctx, c->n_batch),
-          .loss = tb_loss(k.type[a], TB_SIDE_K, i, c->n_layer) + tb_loss(v.type[b], TB_SIDE_V, i, c->n_layer)};
+      w->options[*used] =
+          (struct tb_option){.bytes = tb_plan_layer_bytes(&c->shapes[i], &w->lines[*used], c->n_ctx, c->n_batch),
+                             .loss = tb_loss(&c->shapes[i], k.type[a], TB_SIDE_K, c->n_layer) +
+                                     tb_loss(&c->shapes[i], v.type[b], TB_SIDE_V, c->n_layer)};
     }
 }
 
@@ -135,7 +137,7 @@ static enum tb_status solve(const struct tb_choose *c, uint64_t budget, struct w
   for (uint32_t i = 0; i < c->n_layer; i++)
     plan[i] = w->lines[&w->choices[i].options[w->picked[i]] - w->options];
   *bytes = total(c, plan);
-  *loss = tb_plan_loss(plan, c->n_layer);
+  *loss = tb_plan_loss(c->shapes, plan, c->n_layer);
   if (sum <= room) return TB_OK;
   return tb_fail(err, TB_E_LIMIT, "KV cache: %u tokens take at least %.1f MiB, %.1f MiB are left for them", c->n_ctx,
                  (double)*bytes / 0x1p20, (double)budget / 0x1p20);
@@ -144,7 +146,7 @@ static enum tb_status solve(const struct tb_choose *c, uint64_t budget, struct w
 enum tb_status tb_choose_plan(const struct tb_choose *c, uint64_t budget, struct tb_plan_layer *plan, uint64_t *bytes,
                               double *loss, const struct tb_allocator *a, struct tb_error *err) {
   uint32_t types = 0;
-  for (const char *const *name = tb_store_names(); *name; name++)
+  while (tb_loss_type(types))
     types++;
   if (types == 0 || types > MAX_TYPES) types = MAX_TYPES;
   const size_t most = (size_t)types * types * c->n_layer;
@@ -163,9 +165,10 @@ enum tb_status tb_choose_plan(const struct tb_choose *c, uint64_t budget, struct
   return status;
 }
 
-double tb_plan_loss(const struct tb_plan_layer *plan, uint32_t n_layer) {
+double tb_plan_loss(const struct tb_kv_shape *shapes, const struct tb_plan_layer *plan, uint32_t n_layer) {
   double loss = 0;
   for (uint32_t i = 0; i < n_layer; i++)
-    loss += tb_loss(plan[i].type_k, TB_SIDE_K, i, n_layer) + tb_loss(plan[i].type_v, TB_SIDE_V, i, n_layer);
+    loss += tb_loss(&shapes[i], plan[i].type_k, TB_SIDE_K, n_layer) +
+            tb_loss(&shapes[i], plan[i].type_v, TB_SIDE_V, n_layer);
   return loss;
 }

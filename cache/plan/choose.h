@@ -11,19 +11,19 @@ struct tb_choose {
   uint32_t window, sinks, recall;
   /* A type that is fixed for all layers, or NULL: chosen among the stores that have a row in loss.c. */
   const char *type_k, *type_v;
-  /* The fewest bits per value that are chosen. Layers at the ends of the model get one type more: the next better one.
-   */
+  /* The fewest bits per value that are chosen. Without measured losses, layers at the ends of the
+   * model get one type more: the next better one. */
   double least_bits_k, least_bits_v;
   bool smallest; /* the smallest types allowed, whatever the budget: least bytes read per token */
 };
 
-/* Fills plan (n_layer lines); *bytes is tb_cache_bytes' total of it, ≤ budget, *loss the prior's. TB_E_LIMIT when even
- * the smallest allowed types take more than the budget: then plan and *bytes are of those. TB_E_UNSUPPORTED when no
- * type suits a layer. */
+/* Fills plan (n_layer lines); *bytes is tb_cache_bytes' total of it, ≤ budget, *loss that of loss.h. TB_E_LIMIT when
+ * even the smallest allowed types take more than the budget: then plan and *bytes are of those. TB_E_UNSUPPORTED when
+ * no type suits a layer. */
 enum tb_status tb_choose_plan(const struct tb_choose *c, uint64_t budget, struct tb_plan_layer *plan, uint64_t *bytes,
                               double *loss, const struct tb_allocator *a, struct tb_error *err);
 
-/* The prior loss of a given plan. */
-double tb_plan_loss(const struct tb_plan_layer *plan, uint32_t n_layer);
+/* The loss of a given plan. */
+double tb_plan_loss(const struct tb_kv_shape *shapes, const struct tb_plan_layer *plan, uint32_t n_layer);
 
 #endif

@@ -14,6 +14,8 @@
  * which divides its square by 4: an end layer should get a bit more than a middle one). */
 #include "cache/plan/loss.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { KEY_WEIGHT = 4, END_WEIGHT = 4, ENDS = 2 };
@@ -22,24 +24,93 @@ static const struct {
   const char *type;
   double error;
 } rows[] = {
-    {"f32", 0}, {"f16", 4.3e-8}, {"q8_0", 2.9e-5}, {"q4_0", 7.4e-3}, {"skvqx4", 0.0125}, {"skvqx2", 0.119}, {"skvqx1.5", 0.190},
+    {"f32", 0},
+    {"f16", 4.3e-8},
+    {"q8_0", 2.9e-5},
+    {"q4_0", 7.4e-3},
+    {"skvqx4", 0.0125},
+    {"skvqx2", 0.119},
+    {"skvqx1.5", 0.190},
+    /* What these lose depends on the model alone: chosen only when it was measured. */
+    {"lowrank:x4", NAN},
+    {"lowrank:x3", NAN},
+    {"lowrank:x2", NAN},
+    {"lowrank:x1.5", NAN},
+    {"lowrank:x1", NAN},
 };
 
 bool tb_loss_error(const char *type, double *error) {
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-    if (strcmp(rows[i].type, type) != 0) continue;
+    if (strcmp(rows[i].type, type) != 0 || isnan(rows[i].error)) continue;
     *error = rows[i].error;
     return true;
   }
   return false;
 }
 
+const char *tb_loss_type(size_t i) {
+  return i + 1 < sizeof rows / sizeof rows[0] ? rows[i + 1].type : NULL; /* f32 loses nothing */
+}
+
 bool tb_loss_at_end(uint32_t layer, uint32_t n_layer) {
   return layer < ENDS || layer + ENDS >= n_layer;
 }
 
-double tb_loss(const char *type, enum tb_side side, uint32_t layer, uint32_t n_layer) {
+static double prior(const char *type, enum tb_side side, uint32_t layer, uint32_t n_layer) {
+  char base[TB_TYPE_NAME];
   double error = 0;
-  tb_loss_error(type, &error);
+  snprintf(base, sizeof base, "%.*s", (int)strcspn(type, ":"), type); /* arguments change little */
+  if (!tb_loss_error(type, &error)) tb_loss_error(base, &error);
   return error * (side == TB_SIDE_K ? KEY_WEIGHT : 1) * (tb_loss_at_end(layer, n_layer) ? END_WEIGHT : 1);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- measured
+ */
+
+/* Tensor blk.<layer>.loss.<type>: keys, values; -1: the type does not suit the side. NULL: not measured. */
+static const float *losses(const struct tb_profile *p, uint32_t layer, const char *type, enum tb_status *status,
+                           struct tb_error *err) {
+  char name[48];
+  const float *x;
+  snprintf(name, sizeof name, "loss.%s", type);
+  *status = tb_profile_get(p, layer, name, 2, &x, err);
+  return *status ? NULL : x;
+}
+
+bool tb_loss_measured(const struct tb_profile *p) {
+  enum tb_status status;
+  return losses(p, 0, tb_loss_type(0), &status, NULL) != NULL;
+}
+
+enum tb_status tb_loss_check(const struct tb_profile *p, uint32_t n_layer, struct tb_error *err) {
+  const char *type;
+  for (uint32_t i = 0; p && i < n_layer; i++)
+    for (size_t t = 0; (type = tb_loss_type(t)); t++) {
+      enum tb_status status;
+      const float *x = losses(p, i, type, &status, err);
+      if (status) return status;
+      for (int side = 0; x && side < 2; side++)
+        if (x[side] < 0 && x[side] != -1)
+          return tb_fail(err, TB_E_FORMAT, "profile: tensor 'blk.%u.loss.%s' holds a negative loss", i, type);
+    }
+  return TB_OK;
+}
+
+bool tb_loss_known(const struct tb_kv_shape *s, const char *type, enum tb_side side) {
+  enum tb_status status;
+  double error;
+  if (!tb_loss_measured(s->profile)) return tb_loss_error(type, &error);
+  const float *x = losses(s->profile, s->layer, type, &status, NULL);
+  return x && x[side == TB_SIDE_V] >= 0;
+}
+
+double tb_loss(const struct tb_kv_shape *s, const char *type, enum tb_side side, uint32_t n_layer) {
+  enum tb_status status;
+  const double guess = prior(type, side, s->layer, n_layer);
+  if (!tb_loss_measured(s->profile)) return guess;
+  const float *x = losses(s->profile, s->layer, type, &status, NULL);
+  if (x && x[side == TB_SIDE_V] >= 0) return x[side == TB_SIDE_V];
+  /* Not measured: the prior, in units of a type that was. */
+  x = losses(s->profile, s->layer, "q8_0", &status, NULL);
+  return x && x[side == TB_SIDE_V] > 0 ? guess * x[side == TB_SIDE_V] / prior("q8_0", side, s->layer, n_layer) : guess;
 }

@@ -1,5 +1,5 @@
-/* What a cache type costs in quality, before anything was measured on the model: an uncalibrated prior. A calibration
- * replaces it; until then reports say "uncalibrated". */
+/* What a cache type costs in quality: as measured on the model when its profile says so (calibrate), in nats of KL
+ * divergence of the next token's distribution; until then a prior, and reports say "uncalibrated". */
 #ifndef TB_CACHE_PLAN_LOSS_H
 #define TB_CACHE_PLAN_LOSS_H
 
@@ -12,7 +12,21 @@ bool tb_loss_error(const char *type, double *error);
 /* The layers at both ends of a model for which the planner keeps one step more. */
 bool tb_loss_at_end(uint32_t layer, uint32_t n_layer);
 
-/* The prior loss of one side of one layer; sums over sides and layers. Types without a row count as exact. */
-double tb_loss(const char *type, enum tb_side side, uint32_t layer, uint32_t n_layer);
+/* The i-th type that calibrate measures, NULL behind the last. */
+const char *tb_loss_type(size_t i);
+
+/* Whether losses of these layers were measured, and TB_E_FORMAT, naming the tensor, when that part of the profile is
+ * wrong.
+ */
+bool tb_loss_measured(const struct tb_profile *p);
+enum tb_status tb_loss_check(const struct tb_profile *p, uint32_t n_layer, struct tb_error *err);
+
+/* Whether the planner may choose a type for a side of a layer: it was measured there, or, before anything was, it has a
+ * row.
+ */
+bool tb_loss_known(const struct tb_kv_shape *shape, const char *type, enum tb_side side);
+
+/* The loss of one side of one layer; sums over sides and layers. Types that nothing is known of count as exact. */
+double tb_loss(const struct tb_kv_shape *shape, const char *type, enum tb_side side, uint32_t n_layer);
 
 #endif

@@ -37,6 +37,14 @@ static bool show(void *user, size_t done, size_t total) {
   return !cli_interrupted();
 }
 
+static void print_result(const char *path, double seconds) {
+  struct tb_profile_info info;
+  fprintf(stderr, "[%s, %.1f s]\n", path, seconds);
+  if (tb_profile_read_info(path, NULL, &info, NULL) != TB_OK || !info.losses) return;
+  fprintf(stderr, "[loss in nats, predicted and measured: %.2g and %.2g at about 2 bits, %.2g and %.2g at about 4]\n",
+          info.check[0].predicted, info.check[0].measured, info.check[1].predicted, info.check[1].measured);
+}
+
 static int calibrate(const struct calibrate_args *a, const struct tb_model *model, const char *path) {
   char text_path[4096], at_hand[4096];
   const char *from = a->text, *to = a->out;
@@ -58,7 +66,7 @@ static int calibrate(const struct calibrate_args *a, const struct tb_model *mode
   free(text);
   if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
   if (status) return cli_report("calibrate", &err);
-  if (!a->quiet) fprintf(stderr, "[%s, %.1f s]\n", to, now() - progress.started);
+  if (!a->quiet) print_result(to, now() - progress.started);
   return CLI_OK;
 }
 
@@ -74,6 +82,8 @@ int cmd_calibrate(int argc, char **argv) {
       {"-b", "--batch-size", CLI_U32, &a.options.n_batch, 1, 4096, "N", "tokens computed together (512)"},
       {"-t", "--threads", CLI_U32, &a.options.n_threads, 1, TB_MAX_THREADS, "N",
        "threads (default: the performance cores)"},
+      {NULL, "--no-losses", CLI_FLAG, &a.options.no_losses, 0, 0, NULL,
+       "leave out what each cache type loses; the planner then guesses"},
       {"-q", "--quiet", CLI_FLAG, &a.quiet, 0, 0, NULL, "say nothing when all is well"},
       {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},
       {0},

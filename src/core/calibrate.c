@@ -1,8 +1,10 @@
 /* Calibration: a text goes through the model in pieces of a context's length, while every layer's queries, keys and
- * values are summed up. */
+ * values are summed up. Then, with a first profile for the stores to use, what each of them loses. */
 #include "core/calibrate.h"
 
+#include <stdio.h>
 #include <string.h>
+#include "cache/plan/loss.h"
 
 enum {
   TOKENS = 16384,
@@ -70,25 +72,57 @@ static enum tb_status open_context(struct tb_context **ctx, const struct tb_mode
   return tb_context_create(ctx, model, &options, err);
 }
 
-enum tb_status tb_calibrate(const struct tb_model *model, const char *text, size_t length, const char *path,
-                            const struct tb_calibrate_options *options, tb_progress_fn progress, void *user,
-                            struct tb_error *err) {
-  const struct tb_calibrate_options defaults = {0}, *o = options ? options : &defaults;
+/* The statistics, written to `path`. */
+static enum tb_status measure(const struct tb_model *model, const struct tb_calibrate_options *o, struct tokens *tokens,
+                              struct progress *progress, const char *path, struct tb_error *err) {
   struct tb_context *ctx = NULL;
   struct tb_calibration c = {0};
-  struct tokens tokens = {0};
-  enum tb_status status = tokenize(model, text, length, o->n_tokens ? o->n_tokens : TOKENS, &tokens, err);
-  if (!status) status = open_context(&ctx, model, o, tokens.n, err);
+  enum tb_status status = open_context(&ctx, model, o, tokens->n, err);
   if (!status) status = tb_calibration_create(&c, model, ctx->team, ctx->n_batch, err);
   if (!status) {
-    struct progress p = {progress, user, 0, tokens.n};
     ctx->pass.observe = tb_calibration_observe;
     ctx->pass.observer = &c;
-    status = run(ctx, &tokens, &p, err);
+    status = run(ctx, tokens, progress, err);
   }
   if (!status) status = tb_calibration_write(&c, path, err);
   tb_calibration_free(&c);
   tb_context_free(ctx);
+  return status;
+}
+
+/* The losses, with the statistics at `from`, and the whole profile to `path`. */
+static enum tb_status measure_losses(const struct tb_model *model, const struct tb_calibrate_options *o,
+                                     const struct tokens *tokens, const struct progress *progress, const char *from,
+                                     const char *path, struct tb_error *err) {
+  struct tb_loss_table t = {.n_layer = model->hp.n_layer};
+  while (tb_loss_type(t.n_types))
+    t.n_types++;
+  t.values = tb_calloc(&model->alloc, 2 * t.n_layer * t.n_types, sizeof *t.values);
+  if (!t.values) return tb_fail(err, TB_E_NOMEM, "calibrate: out of memory");
+  const struct tb_loss_progress p = {progress->fn, progress->user, tokens->n, progress->total};
+  const uint32_t n = tb_calibrate_loss_tokens(model, tokens->n);
+  enum tb_status status = tb_calibrate_loss(&t, model, tokens->ids, n, from, o->n_threads, &p, err);
+  if (!status) status = tb_calibrate_join(&t, model, from, path, err);
+  tb_free(&model->alloc, t.values);
+  return status;
+}
+
+enum tb_status tb_calibrate(const struct tb_model *model, const char *text, size_t length, const char *path,
+                            const struct tb_calibrate_options *options, tb_progress_fn progress, void *user,
+                            struct tb_error *err) {
+  const struct tb_calibrate_options defaults = {0}, *o = options ? options : &defaults;
+  struct tokens tokens = {0};
+  char first[4096];
+  if (snprintf(first, sizeof first, "%s%s", path, o->no_losses ? "" : ".part") >= (int)sizeof first)
+    return tb_fail(err, TB_E_ARG, "calibrate: the profile's path is too long");
+  enum tb_status status = tokenize(model, text, length, o->n_tokens ? o->n_tokens : TOKENS, &tokens, err);
+  struct progress p = {progress, user, 0, tokens.n};
+  if (!o->no_losses) p.total += tb_calibrate_loss_work(tb_calibrate_loss_tokens(model, tokens.n));
+  if (!status) status = measure(model, o, &tokens, &p, first, err);
+  if (!status && !o->no_losses) {
+    status = measure_losses(model, o, &tokens, &p, first, path, err);
+    remove(first);
+  }
   tb_free(&model->alloc, tokens.ids);
   return status;
 }

@@ -36,7 +36,45 @@ void tb_calibration_free(struct tb_calibration *c);
 /* For tb_pass.observe; user: a struct tb_calibration. */
 void tb_calibration_observe(void *user, const struct tb_pass *p, uint32_t il);
 
-/* Writes the profile; with TB_E_CANCELLED or any failure no file is left. */
+/* Writes the profile; on a failure no file is left. */
 enum tb_status tb_calibration_write(const struct tb_calibration *c, const char *path, struct tb_error *err);
+
+/* ------------------------------------------------------------------------------------------------------------- losses
+ */
+
+enum { TB_LOSS_CHECKS = 2 };
+
+/* Losses of the types of tb_loss_type, in nats; -1: the type does not suit the layer's side. */
+struct tb_loss_table {
+  uint32_t n_layer;
+  size_t n_types;
+  double *values;    /* [layer][type][side]; the caller owns it */
+  float scale[2][2]; /* [side][at an end]: nats per unit of the proxy */
+  struct {
+    float predicted, measured; /* all layers on both sides; 0: not done */
+  } check[TB_LOSS_CHECKS];
+};
+
+static inline double *tb_loss_slot(const struct tb_loss_table *t, uint32_t layer, size_t type, enum tb_side side) {
+  return t->values + (layer * t->n_types + type) * 2 + (side == TB_SIDE_V);
+}
+
+/* Progress in tokens: of `total`, the losses begin at `before`. */
+struct tb_loss_progress {
+  tb_progress_fn fn;
+  void *user;
+  size_t before, total;
+};
+
+/* Tokens of a text that losses are measured on, and how many go through the model for that in all. */
+uint32_t tb_calibrate_loss_tokens(const struct tb_model *m, size_t n_tokens);
+size_t tb_calibrate_loss_work(uint32_t n);
+/* Fills the table. The stores take what they need from the profile at `profile`. */
+enum tb_status tb_calibrate_loss(struct tb_loss_table *t, const struct tb_model *model, const tb_token *ids, uint32_t n,
+                                 const char *profile, uint32_t n_threads, const struct tb_loss_progress *progress,
+                                 struct tb_error *err);
+/* Writes the profile at `from` again, with the losses. */
+enum tb_status tb_calibrate_join(const struct tb_loss_table *t, const struct tb_model *model, const char *from,
+                                 const char *path, struct tb_error *err);
 
 #endif

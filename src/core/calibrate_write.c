@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "cache/plan/loss.h"
 #include "core/calibrate.h"
 #include "io/gguf_write.h"
 
@@ -213,11 +214,15 @@ static enum tb_status compute(const struct writing *w, enum statistic s, size_t 
   return TB_OK;
 }
 
-static void describe(struct tb_gguf_writer *g, const struct tb_calibration *c) {
+static void describe_head(struct tb_gguf_writer *g, const struct tb_model *model, uint64_t tokens) {
   tb_gguf_add_str(g, "general.type", "thimble.profile");
   tb_gguf_add_u32(g, "thimble.profile.version", 1);
-  tb_gguf_add_u64(g, "thimble.profile.model", tb_model_identity(c->model->gguf));
-  tb_gguf_add_u64(g, "thimble.profile.tokens", c->tokens);
+  tb_gguf_add_u64(g, "thimble.profile.model", tb_model_identity(model->gguf));
+  tb_gguf_add_u64(g, "thimble.profile.tokens", tokens);
+}
+
+static void describe(struct tb_gguf_writer *g, const struct tb_calibration *c) {
+  describe_head(g, c->model, c->tokens);
   for (uint32_t i = 0; i < c->model->hp.n_layer; i++)
     for (int s = 0; s < STATISTICS; s++) {
       uint64_t ne[3];
@@ -277,5 +282,80 @@ enum tb_status tb_calibration_write(const struct tb_calibration *c, const char *
   tb_gguf_writer_free(g);
   tb_free(a, w.weights);
   tb_free(a, w.out);
+  return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- losses
+ */
+
+static void loss_name(char name[64], uint32_t layer, size_t type) {
+  snprintf(name, 64, "blk.%u.loss.%s", layer, tb_loss_type(type));
+}
+
+static void describe_losses(struct tb_gguf_writer *g, const struct tb_loss_table *t) {
+  char name[64];
+  const uint64_t two = 2;
+  float checks[2 * TB_LOSS_CHECKS];
+  for (int i = 0; i < TB_LOSS_CHECKS; i++) {
+    checks[2 * i] = t->check[i].predicted;
+    checks[2 * i + 1] = t->check[i].measured;
+  }
+  tb_gguf_add_array(g, "thimble.profile.loss.scale", TB_GGUF_F32, t->scale, 4);
+  tb_gguf_add_array(g, "thimble.profile.loss.check", TB_GGUF_F32, checks, 2 * TB_LOSS_CHECKS);
+  for (uint32_t i = 0; i < t->n_layer; i++)
+    for (size_t type = 0; type < t->n_types; type++) {
+      loss_name(name, i, type);
+      tb_gguf_add_tensor(g, name, TB_FMT_f32, 1, &two);
+    }
+}
+
+static enum tb_status copy_tensors(struct tb_gguf_writer *g, const struct tb_gguf *from, struct tb_error *err) {
+  enum tb_status status = TB_OK;
+  for (size_t i = 0; !status && i < tb_gguf_tensor_count(from); i++) {
+    const struct tb_gguf_tensor *t = tb_gguf_tensor_at(from, i);
+    status = tb_gguf_writer_put(g, t->data, t->bytes, err);
+  }
+  return status;
+}
+
+static enum tb_status put_losses(struct tb_gguf_writer *g, const struct tb_loss_table *t, struct tb_error *err) {
+  enum tb_status status = TB_OK;
+  for (size_t i = 0; !status && i < t->n_layer * t->n_types; i++) {
+    const float pair[2] = {(float)t->values[2 * i], (float)t->values[2 * i + 1]};
+    status = tb_gguf_writer_put(g, pair, sizeof pair, err);
+  }
+  return status;
+}
+
+static enum tb_status write_join(struct tb_gguf_writer *g, const struct tb_loss_table *t, const struct tb_model *model,
+                                 const struct tb_profile *p, const struct tb_gguf *from, const char *path,
+                                 struct tb_error *err) {
+  char name[64];
+  describe_head(g, model, tb_profile_tokens(p));
+  for (size_t i = 0; i < tb_gguf_tensor_count(from); i++) {
+    const struct tb_gguf_tensor *tensor = tb_gguf_tensor_at(from, i);
+    snprintf(name, sizeof name, "%.*s", (int)tensor->name.len, tensor->name.ptr);
+    tb_gguf_add_tensor(g, name, tensor->format, tensor->n_dims, tensor->ne);
+  }
+  describe_losses(g, t);
+  enum tb_status status = tb_gguf_writer_open(g, path, err);
+  if (!status) status = copy_tensors(g, from, err);
+  if (!status) status = put_losses(g, t, err);
+  return status ? status : tb_gguf_writer_close(g, true, err);
+}
+
+enum tb_status tb_calibrate_join(const struct tb_loss_table *t, const struct tb_model *model, const char *from,
+                                 const char *path, struct tb_error *err) {
+  const struct tb_allocator *a = &model->alloc;
+  struct tb_gguf_writer *g = NULL;
+  struct tb_gguf *file = NULL;
+  struct tb_profile *p = NULL;
+  enum tb_status status = tb_gguf_writer_create(&g, a, err);
+  if (!status) status = tb_profile_open(&p, from, a, err);
+  if (!status) status = tb_gguf_open(&file, from, a, err);
+  if (!status) status = write_join(g, t, model, p, file, path, err);
+  tb_gguf_free(file);
+  tb_profile_free(p);
+  tb_gguf_writer_free(g);
   return status;
 }

@@ -51,7 +51,14 @@ enum tb_status tb_profile_read_info(const char *path, const struct tb_allocator 
   struct tb_profile *p;
   enum tb_status s = tb_profile_open(&p, path, allocator ? allocator : &tb_system_allocator, err);
   if (s) return s;
-  *info = (struct tb_profile_info){.model = tb_profile_model(p), .tokens = tb_profile_tokens(p)};
+  double check[4] = {0};
+  *info = (struct tb_profile_info){.model = tb_profile_model(p),
+                                   .tokens = tb_profile_tokens(p),
+                                   .losses = tb_profile_numbers(p, "thimble.profile.loss.check", 4, check)};
+  for (int i = 0; i < 2; i++) {
+    info->check[i].predicted = check[2 * i];
+    info->check[i].measured = check[2 * i + 1];
+  }
   tb_profile_free(p);
   return TB_OK;
 }

@@ -36,14 +36,8 @@ static void read_limits(struct tb_plan *p) {
 /* ----------------------------------------------------------------------------------------------------------- planning
  */
 
-struct text {
-  const struct tb_allocator *a;
-  void *data;
-  size_t n, cap;
-};
-
-static bool append(void *user, const char *s, size_t n) {
-  struct text *t = user;
+bool tb_plan_text_append(void *user, const char *s, size_t n) {
+  struct tb_plan_text *t = user;
   if (!tb_grow(t->a, &t->data, &t->cap, t->n + n + 1, 1)) return false;
   memcpy((char *)t->data + t->n, s, n);
   t->n += n;
@@ -61,7 +55,8 @@ static enum tb_status make(struct tb_plan *p, struct tb_error *err) {
   if (!p->answer.lines || !p->shapes) return tb_fail(err, TB_E_NOMEM, "plan: out of memory");
   p->rope = (struct tb_rope_table){.n_rot = p->subject.model.hp.rope.n_rot, .neox = p->subject.model.hp.rope.neox};
   if (o->kv_profile) {
-    enum tb_status opened = tb_model_profile(&p->subject.profile, o->kv_profile, p->subject.identity, &p->alloc, err);
+    enum tb_status opened = tb_plan_subject_profile(&p->subject, o->kv_profile, err);
+    if (!opened) opened = tb_loss_check(p->subject.profile, n_layer, err);
     if (opened) return opened;
   }
   tb_context_make_shapes(&p->subject.model, &p->rope, p->subject.profile, p->shapes);
@@ -72,8 +67,9 @@ static enum tb_status make(struct tb_plan *p, struct tb_error *err) {
   if (status) return status;
   const struct tb_plan_size size = {.n_ctx = p->answer.n_ctx, .n_batch = p->answer.n_batch, .n_threads = o->n_threads};
   tb_plan_count_all(&p->subject, size, p->shapes, p->answer.lines, &p->count);
-  struct text t = {.a = &p->alloc};
-  if (!tb_plan_write(p->answer.lines, n_layer, append, &t)) status = tb_fail(err, TB_E_NOMEM, "plan: out of memory");
+  struct tb_plan_text t = {.a = &p->alloc};
+  if (!tb_plan_write(p->answer.lines, n_layer, tb_plan_text_append, &t))
+    status = tb_fail(err, TB_E_NOMEM, "plan: out of memory");
   p->text = t.data;
   return status ? status : tb_plan_try_settings(p, err);
 }
@@ -144,6 +140,7 @@ void tb_plan_get_info(const struct tb_plan *p, struct tb_plan_info *info) {
                                 .n_threads = p->options.context.n_threads,
                                 .fits = a->fits,
                                 .paging = a->paging,
+                                .calibrated = tb_loss_measured(p->subject.profile),
                                 .prefer = p->options.prefer,
                                 .loss = a->loss,
                                 .limited_by = a->limited_by,
@@ -186,7 +183,7 @@ void tb_plan_get_layer(const struct tb_plan *p, uint32_t i, struct tb_plan_layer
                                      .d_k = s->d_k,
                                      .d_v = s->d_v,
                                      .bytes = tb_plan_layer_bytes(s, l, p->answer.n_ctx, p->answer.n_batch),
-                                     .loss = tb_loss(l->type_k, TB_SIDE_K, i, n) + tb_loss(l->type_v, TB_SIDE_V, i, n)};
+                                     .loss = tb_loss(s, l->type_k, TB_SIDE_K, n) + tb_loss(s, l->type_v, TB_SIDE_V, n)};
 }
 
 void tb_plan_get_setting(const struct tb_plan *p, size_t i, struct tb_plan_setting *out) {

@@ -12,15 +12,19 @@ struct tb_plan_subject {
   char name[96], arch[32];
   uint64_t identity;          /* of the model; 0: a shape */
   struct tb_profile *profile; /* owned; NULL: none */
-  uint64_t file_bytes; /* mapped */
-  uint64_t per_token;  /* weights read for one token */
-  uint64_t heap;       /* allocated while the model is open: tokenizer, tables of keys and tensors */
-  uint64_t heap_peak;  /* the most while it is being opened */
+  uint64_t file_bytes;        /* mapped */
+  uint64_t per_token;         /* weights read for one token */
+  uint64_t heap;              /* allocated while the model is open: tokenizer, tables of keys and tensors */
+  uint64_t profile_bytes;     /* mapped, by plan and context each */
+  uint64_t profile_heap;      /* of both */
+  uint64_t heap_peak;         /* the most while it is being opened */
 };
 enum tb_status tb_plan_subject_file(struct tb_plan_subject *s, const char *path, const struct tb_allocator *a,
                                     struct tb_error *err);
 enum tb_status tb_plan_subject_shape(struct tb_plan_subject *s, const char *shape, const char *type,
                                      const struct tb_allocator *a, struct tb_error *err);
+/* Opens and counts a profile of the model. */
+enum tb_status tb_plan_subject_profile(struct tb_plan_subject *s, const char *path, struct tb_error *err);
 void tb_plan_subject_free(struct tb_plan_subject *s);
 
 enum tb_plan_total { TB_TOTAL_FAST, TB_TOTAL_HARD, TB_TOTAL_ADDRESS, TB_TOTAL_DATA, TB_TOTALS };
@@ -92,6 +96,14 @@ struct tb_plan {
   struct tb_plan_tried tried[TB_PLAN_SETTINGS];
   size_t n_tried;
 };
+
+/* Text that grows as it is written; data is NULL or NUL-terminated. */
+struct tb_plan_text {
+  const struct tb_allocator *a;
+  void *data; /* owned by whoever made the struct */
+  size_t n, cap;
+};
+bool tb_plan_text_append(void *user, const char *s, size_t n); /* user: struct tb_plan_text */
 
 /* plan_settings.c: fills plan->tried. */
 enum tb_status tb_plan_try_settings(struct tb_plan *plan, struct tb_error *err);

@@ -84,11 +84,16 @@ static void add_system(struct tb_plan_count *c, const struct tb_plan_subject *s,
                                 .bytes = s->file_bytes,
                                 .fast = s->per_token,
                                 .address = s->file_bytes});
+  if (s->profile_bytes)
+    add(c, (struct tb_plan_class){.name = "profile (mapped file)",
+                                  .kind = TB_MEMORY_FILE,
+                                  .bytes = s->profile_bytes,
+                                  .address = s->profile_bytes});
 }
 
 /* A table of 8 bytes per page of 4 KiB, rounded up; one part in 512. */
 static void add_kernel(struct tb_plan_count *c, const struct tb_plan_subject *s, uint32_t n_threads) {
-  uint64_t bytes = KERNEL_OBJECTS + (uint64_t)n_threads * THREAD_KERNEL + (c->anonymous + s->file_bytes) / 512;
+  uint64_t bytes = KERNEL_OBJECTS + (uint64_t)n_threads * THREAD_KERNEL + (c->anonymous + s->file_bytes + s->profile_bytes) / 512;
   add(c, (struct tb_plan_class){.name = "kernel (page tables, tasks)",
                                 .kind = TB_MEMORY_KERNEL,
                                 .bytes = bytes,
@@ -108,7 +113,7 @@ void tb_plan_count_all(const struct tb_plan_subject *s, struct tb_plan_size size
   add_anonymous(out, "logits", need.logits);
   add_anonymous(out, "rotations and history", need.tables);
   add_anonymous(out, "conversation text", (uint64_t)size.n_ctx * TEXT_PER_TOKEN);
-  add_anonymous(out, "tokenizer and tables", s->heap + need.objects);
+  add_anonymous(out, "tokenizer and tables", s->heap + need.objects + s->profile_heap);
   /* While the tokenizer is built it may take more than a small context does later. */
   const uint64_t building = s->heap_peak > s->heap ? s->heap_peak - s->heap : 0, later = out->anonymous - s->heap;
   if (building > later) add_anonymous(out, "tokenizer being built", building - later);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "cache/plan/choose.h"
+#include "cache/plan/loss.h"
 
 enum {
   STEP = 256,    /* contexts are multiples of it */
@@ -86,7 +87,7 @@ static enum tb_status at(struct search *s, uint32_t n_ctx, struct floors f, uint
   if (s->given) {
     memcpy(s->lines, s->given, n_layer * sizeof *s->lines);
     *bytes = given_bytes(s, n_ctx);
-    *loss = tb_plan_loss(s->lines, n_layer);
+    *loss = tb_plan_loss(s->shapes, s->lines, n_layer);
     return within(s, n_ctx, s->lines) ? TB_OK : tb_fail(s->err, TB_E_LIMIT, "the cache does not fit");
   }
   const struct tb_choose c = {.shapes = s->shapes,
@@ -148,7 +149,7 @@ static uint32_t most_wanted(const struct search *s) {
 /* More memory is never worse: each part of the maximum grows with it. */
 static enum tb_status choose_context(struct search *s, struct floors f, uint32_t *n_ctx) {
   const uint32_t most = most_wanted(s);
-  struct floors even = {.k = f.k, .v = 8};
+  const struct floors even = {.k = 8, .v = 8};
   if (s->ask->prefer != TB_PREFER_QUALITY) return largest(s, most, f, n_ctx);
   enum tb_status status = largest(s, most, even, n_ctx);
   if (status || *n_ctx >= USEFUL || *n_ctx == most) return status;
@@ -161,7 +162,9 @@ static enum tb_status choose_context(struct search *s, struct floors f, uint32_t
 static enum tb_status search(struct search *s, struct tb_plan_answer *out) {
   static const struct floors floors[] = {
       [TB_PREFER_QUALITY] = {8, 0, false}, [TB_PREFER_SPEED] = {8, 4, true}, [TB_PREFER_CONTEXT] = {0, 0, false}};
-  const struct floors f = floors[s->ask->prefer];
+  struct floors f = floors[s->ask->prefer];
+  if (s->ask->prefer == TB_PREFER_QUALITY && tb_loss_measured(s->ask->subject->profile))
+    f.k = 0; /* what is known needs no floor */
   uint32_t n_ctx = s->o->n_ctx;
   enum tb_status status = TB_OK;
   if (n_ctx == 0 && (status = choose_context(s, f, &n_ctx))) return status;

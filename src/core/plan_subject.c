@@ -163,6 +163,20 @@ enum tb_status tb_plan_subject_shape(struct tb_plan_subject *s, const char *shap
   return TB_OK;
 }
 
+enum { PROFILE_OBJECT = 256 }; /* at least what the object beside the file's tables takes */
+
+enum tb_status tb_plan_subject_profile(struct tb_plan_subject *s, const char *path, struct tb_error *err) {
+  struct counter c = {.a = &s->model.alloc};
+  const struct tb_allocator counting = {.alloc = count_alloc, .free = count_free, .user = &c};
+  struct tb_gguf *g;
+  enum tb_status status = tb_gguf_open(&g, path, &counting, err);
+  if (status) return status;
+  s->profile_bytes = 2 * tb_gguf_file_bytes(g);
+  s->profile_heap = 2 * (c.live + PROFILE_OBJECT);
+  tb_gguf_free(g);
+  return tb_model_profile(&s->profile, path, s->identity, &s->model.alloc, err);
+}
+
 void tb_plan_subject_free(struct tb_plan_subject *s) {
   tb_profile_free(s->profile);
   s->profile = NULL;

@@ -394,6 +394,7 @@ struct tb_calibrate_options {
   uint32_t n_ctx;     /* the text is cut into pieces of this many, each of which begins anew; 0: 2048 */
   uint32_t n_batch;   /* 0: 512 */
   uint32_t n_threads; /* 0: the performance cores */
+  bool no_losses;     /* leave out what each cache type loses in each layer: eight runs over 1024 tokens */
 };
 
 /* Runs a text (UTF-8, special tokens are understood) through the model, measures what cache types and the planner can
@@ -410,6 +411,10 @@ enum tb_status tb_file_identity(const char *path, const struct tb_allocator *all
 struct tb_profile_info {
   uint64_t model;  /* identity of the model it was measured on */
   uint64_t tokens; /* looked at */
+  bool losses;     /* it says what each cache type loses */
+  struct {
+    double predicted, measured; /* nats, all layers on both sides coarse; 0: not done */
+  } check[2];                   /* at about 2 and at about 4 bits */
 };
 /* Opens and checks a profile. */
 enum tb_status tb_profile_read_info(const char *path, const struct tb_allocator *allocator, struct tb_profile_info *info,

@@ -3,14 +3,16 @@
 a failing status for whatever a user can get wrong. usage: cli_test.py SOURCE_FOLDER COMMAND... (the program, perhaps
 after an emulator). TB_ISA in the environment holds for every start."""
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT, COMMAND = sys.argv[1], sys.argv[2:]
 MODEL = os.path.join(ROOT, "models/tiny/tiny-chat.gguf")
-VERBS = ("chat", "run", "bench", "eval", "tokenize", "inspect", "synth")
+VERBS = ("chat", "run", "bench", "eval", "calibrate", "plan", "tokenize", "inspect", "synth")
 # Emulated starts take seconds each: fewer tokens, the same cases.
 TOKENS = "8" if os.environ.get("QEMU_CPU") else "24"
 
@@ -195,6 +197,52 @@ class Cpus(Program):
                     put(temp="50000")
                     self.assertIn(b"[going on]", program.stderr.read())
                 self.assertEqual(program.returncode, 0)
+
+
+class Profiles(Program):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="thimble-cli-")
+        self.addCleanup(self.folder.cleanup)
+        self.model = self.path("model.gguf")
+        os.symlink(MODEL, self.model)
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def calibrate(self, *arguments, **keywords):
+        return self.answer("calibrate", "-q", "-n", "128", "-c", "64", *arguments, **keywords)
+
+    def say(self, *arguments):
+        return self.start("run", "-q", "--temp", "0", "-n", "2", "-p", "Hi", "-m", self.model, *arguments)
+
+    def test_usual_place(self):
+        self.calibrate("-m", self.model)
+        self.assertTrue(os.path.isfile(self.path("model.profile.gguf")))
+        self.assertEqual(self.say().stderr, b"")
+        # It is used: a damaged one is noticed, and "none" does not look at it.
+        with open(self.path("model.profile.gguf"), "r+b") as f:
+            f.truncate(1000)
+        self.assertIn(b"is left alone", self.say().stderr)
+        self.assertEqual(self.say("--kv-profile", "none").stderr, b"")
+        self.refused("run", "-q", "-n", "2", "-p", "Hi", "-m", self.model, "--kv-profile", self.path("model.profile.gguf"),
+                     word="model.profile.gguf")
+
+    def test_foreign(self):
+        other = self.path("other.gguf")
+        self.answer("synth", "--shape", "tiny-llama", "--type", "q4_0", "-o", other)
+        self.calibrate("-m", MODEL, "-o", self.path("other.profile.gguf"))
+        self.refused("plan", "-m", other, "--kv-profile", self.path("other.profile.gguf"), word="another model")
+        done = self.start("plan", "-m", other)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"belongs to another model", done.stderr)
+
+    def test_interrupt(self):
+        process = subprocess.Popen([*COMMAND, "calibrate", "-o", self.path("late.gguf")], stderr=subprocess.PIPE)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=600)
+        self.assertEqual(process.returncode, 1, errors)
+        self.assertEqual(os.listdir(self.folder.name), ["model.gguf"])
 
 
 class Context(Program):

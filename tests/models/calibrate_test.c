@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "cache/plan/loss.h"
 #include "core/context.h"
 #include "support/gguf_edit.h"
 #include "support/tmpdir.h"
@@ -237,7 +238,7 @@ static void statistics(void **state) {
     struct tb_profile *p;
     struct tb_profile_info info;
     struct tb_error err;
-    const struct tb_calibrate_options o = {.n_tokens = MOST, .n_ctx = PIECE, .n_batch = 64, .n_threads = 2};
+    const struct tb_calibrate_options o = {.n_tokens = MOST, .n_ctx = PIECE, .n_batch = 64, .n_threads = 2, .no_losses = true};
     assert_int_equal(s->n, MOST);
     if (tb_calibrate(m, text, length, path, &o, NULL, NULL, &err) != TB_OK ||
         tb_profile_open(&p, path, &tb_system_allocator, &err) != TB_OK)
@@ -277,6 +278,58 @@ static void threads(void **state) {
   free(text);
 }
 
+/* Coarser types lose more, on both sides of every layer; the planner takes the numbers over. */
+static void losses(void **state) {
+  (void)state;
+  static const char *const order[] = {"f16", "q8_0", "q4_0", "skvqx2"};
+  size_t length;
+  char *text = make_text(&length);
+  struct tb_model *m = make_model("m.gguf", 0, 3);
+  const char *path = tmpdir_file(&dir, "p.gguf");
+  const struct tb_calibrate_options o = {.n_tokens = MOST, .n_ctx = PIECE, .n_threads = 2};
+  struct tb_profile *p;
+  struct tb_error err;
+  const size_t before = tmpdir_count(&dir);
+  if (tb_calibrate(m, text, length, path, &o, NULL, NULL, &err) != TB_OK ||
+      tb_profile_open(&p, path, &tb_system_allocator, &err) != TB_OK)
+    fail_msg("%s", err.text);
+  assert_true(tmpdir_count(&dir) <= before + 1);
+  assert_true(tb_loss_measured(p));
+  assert_int_equal(tb_loss_check(p, LAYERS, &err), TB_OK);
+  for (uint32_t il = 0; il < LAYERS; il++) {
+    const struct tb_kv_shape layer = {.layer = il, .profile = p, .n_head = HEADS, .n_kv = KV, .d_k = D, .d_v = D};
+    for (int side = 0; side < 2; side++)
+      for (int i = 0; i < 4; i++) {
+        assert_true(tb_loss_known(&layer, order[i], (enum tb_side)side));
+        const double loss = tb_loss(&layer, order[i], (enum tb_side)side, LAYERS);
+        assert_true(loss > (i ? tb_loss(&layer, order[i - 1], (enum tb_side)side, LAYERS) : 0));
+      }
+    assert_false(tb_loss_known(&layer, "skvqx1.5", TB_SIDE_K)); /* for values only */
+  }
+  tb_profile_free(p);
+  struct tb_plan *plan;
+  struct tb_plan_info info;
+  const struct tb_plan_options po = {.context = {.kv_profile = path}};
+  if (tb_plan_file(&plan, tmpdir_file(&dir, "m.gguf"), &po, &err) != TB_OK) fail_msg("%s", err.text);
+  tb_plan_get_info(plan, &info);
+  assert_true(info.calibrated);
+  tb_plan_free(plan);
+
+  struct tb_gguf *g;
+  struct gguf_edit e;
+  assert_int_equal(tb_gguf_open(&g, path, &tb_system_allocator, NULL), TB_OK);
+  edit_read(&e, g);
+  tb_gguf_free(g);
+  const float wrong = -2;
+  memcpy(edit_tensor(&e, "blk.1.loss.q4_0")->data, &wrong, sizeof wrong);
+  edit_write(&e, path);
+  edit_free(&e);
+  assert_int_equal(tb_plan_file(&plan, tmpdir_file(&dir, "m.gguf"), &po, &err), TB_E_FORMAT);
+  assert_non_null(strstr(err.text, "blk.1.loss.q4_0"));
+  tb_model_free(m);
+  free(text);
+}
+
 /* ----------------------------------------------------------------------------------------------------------- refusals
  */
 
@@ -310,7 +363,7 @@ static void refuses(void **state) {
   struct tb_model *m = make_model("m.gguf", 0, 3), *other = make_model("n.gguf", 2, 3);
   const char *path = tmpdir_file(&dir, "p.gguf"), *damaged = tmpdir_file(&dir, "d.gguf");
   struct tb_error err;
-  const struct tb_calibrate_options o = {.n_tokens = MOST, .n_ctx = PIECE};
+  const struct tb_calibrate_options o = {.n_tokens = MOST, .n_ctx = PIECE, .no_losses = true};
   if (tb_calibrate(m, text, length, path, &o, NULL, NULL, &err) != TB_OK) fail_msg("%s", err.text);
 
   struct tb_context *ctx;
@@ -364,7 +417,7 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(statistics), cmocka_unit_test(threads),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(statistics), cmocka_unit_test(threads), cmocka_unit_test(losses),
                                      cmocka_unit_test(leaves_nothing), cmocka_unit_test(refuses)};
   return cmocka_run_group_tests_name("calibrate", tests, setup, teardown);
 }

@@ -118,7 +118,8 @@ static void parts_make_the_whole(void **state) {
 }
 
 static double bits_of(const char *type, enum tb_side side) {
-  return tb_plan_type_bits(type, side, D, &no_rope);
+  const struct tb_kv_shape shape = {.n_head = 1, .n_kv = 1, .d_k = D, .d_v = D, .rope = &no_rope};
+  return tb_plan_type_bits(type, side, &shape);
 }
 
 static void keeps_its_rules(void **state) {
