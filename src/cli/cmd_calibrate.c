@@ -65,6 +65,7 @@ static int calibrate(const struct calibrate_args *a, const struct tb_model *mode
   enum tb_status status = tb_calibrate(model, text, length, to, &a->options, show, &progress, &err);
   free(text);
   if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+  if (!status && (status = cli_check_model(model, &err))) remove(to);
   if (status) return cli_report("calibrate", &err);
   if (!a->quiet) print_result(to, now() - progress.started);
   return CLI_OK;
@@ -101,7 +102,8 @@ int cmd_calibrate(int argc, char **argv) {
   if (!model) return CLI_FAILED;
   const char *path = a.model;
   if (!path && cli_bundled_model(bundled, sizeof bundled)) path = bundled;
-  int code = calibrate(&a, model, path);
+  int code = cli_guard_model(model) ? calibrate(&a, model, path) : CLI_FAILED;
+  cli_unguard_model();
   tb_model_free(model);
-  return code;
+  return cli_interrupt_code(code);
 }
