@@ -1,8 +1,11 @@
-/* Times every kernel row of the weight families: dequant, quant, gemv, gemm; and of packed key-value blocks.
+/* Times every kernel row of the weight families: dequant, quant, gemv, gemm; of packed key-value blocks; and what a
+ * tier can multiply at most.
  *
  *   kernels_bench [--filter TEXT] [--threads N] [--mib N] [--k N] [--cols N] [--planes N] [--heads N]
+ *   kernels_bench --compare BEFORE AFTER      two saved outputs, kernel by kernel: ratio and verdict
  *
- * One line per row: name, ns per call, GB of weights per second, GMAC per second, ratio to the reference. gemv runs
+ * One line per row: name, ns per call, GB of weights per second, GMAC per second, ratio to the reference, and for the
+ * integer kernels of gemm the share of the tier's own dot product on registers alone, measured in the same second. gemv runs
  * twice: on a matrix that stays in the cache (how fast the arithmetic is), and on one of --mib MiB that does not, on
  * all threads, beside a plain read of the same memory in the same second (how near the roof is: "roof"). Every figure
  * is the best of several rounds in processor time (per thread), so that other programs disturb it little. */
@@ -16,6 +19,7 @@
 #include "base/rng.h"
 #include "base/thread.h"
 #include "bench/kernels_cluster.h"
+#include "bench/kernels_compare.h"
 #include "bench/kernels_kv.h"
 #include "simd/isa.h"
 #include "simd/kernels.h"
@@ -195,11 +199,48 @@ static void gemm_two(struct bench *b, const void *what) {
   ((tb_gemm_t *)k->fn)(b->y, GEMM_ROWS, b->weights, row_bytes(b, k), 4, &b->x, 1, b->scratch);
 }
 
+/* ---- the peak of a tier ---- */
+
+enum { PEAK_ROUNDS = 100000 };
+
+static void peak_call(struct bench *b, const void *what) {
+  uint32_t sum;
+  b->sink += ((tb_dot_peak_t *)((const struct kernel *)what)->fn)(&sum, PEAK_ROUNDS);
+}
+
+static double peak_macs(struct bench *b, const struct kernel *k, double *seconds) {
+  uint32_t sum;
+  *seconds = best_time(b, peak_call, k, 5);
+  return (double)((tb_dot_peak_t *)k->fn)(&sum, PEAK_ROUNDS) / *seconds;
+}
+
+static void bench_dot_peak(struct bench *b, const struct kernel *k, const struct kernel *ref) {
+  double seconds, reference;
+  if (!wanted(b, k)) return;
+  const double rate = peak_macs(b, k, &seconds), of_ref = peak_macs(b, ref, &reference);
+  line(k, seconds, 0, rate * seconds, rate / of_ref * seconds); /* the rounds of the reference do fewer */
+  printf("\n");
+}
+
+/* The kernel that says what this one's tier can do at most. Float formats multiply floats: no share is given. */
+static double peak_of(struct bench *b, const struct kernel *k) {
+  double seconds;
+  if (tb_formats[k->format].block_values == 1) return 0;
+#define TB_ROW(fn, tier)                                                                                               \
+  if (k->isa == TB_ISA_##tier)                                                                                         \
+    return peak_macs(b, &(struct kernel){"", TB_ISA_##tier, TB_FMT_f32, (void (*)(void))tb_##fn##_##tier}, &seconds);
+#include "simd/peak/peak.def"
+#undef TB_ROW
+  return 0;
+}
+
 static void bench_gemm(struct bench *b, const struct kernel *k, const struct kernel *ref) {
   if (!wanted(b, k) || !k->isa) return;
   const double macs = (double)GEMM_ROWS * (double)b->o.k * (double)b->o.cols;
   const double reference = best_time(b, gemm_two, ref, 1) * GEMM_ROWS / 4 * (double)b->o.cols;
-  line(k, best_time(b, gemm_call, k, 5), (double)(GEMM_ROWS * row_bytes(b, k)), macs, reference);
+  const double seconds = best_time(b, gemm_call, k, 5), peak = peak_of(b, k);
+  line(k, seconds, (double)(GEMM_ROWS * row_bytes(b, k)), macs, reference);
+  if (peak > 0) printf("   peak %7.1f GMAC/s, %3.0f %%", peak * 1e-9, 100 * macs / seconds / peak);
   printf("\n");
 }
 
@@ -242,6 +283,7 @@ static void run(struct bench *b) {
 #include "simd/quant/quant.def"
 #include "simd/gemv/gemv.def"
 #include "simd/gemm/gemm.def"
+#include "simd/peak/peak.def"
   kernels_cluster(b->o.filter, b->isa);
   kernels_kv(&(struct kv_options){b->o.filter, b->isa, b->o.planes, b->o.heads, b->team, b->o.threads, b->o.mib});
 }
@@ -255,6 +297,7 @@ static size_t number(const char *s) {
 
 int main(int argc, char **argv) {
   struct bench b = {.o = {NULL, 1, 256, 2048, 512, 64, 4}};
+  if (argc == 4 && !strcmp(argv[1], "--compare")) return kernels_compare(argv[2], argv[3]);
   for (int i = 1; i + 1 < argc; i += 2) {
     if (!strcmp(argv[i], "--filter")) b.o.filter = argv[i + 1];
     else if (!strcmp(argv[i], "--threads")) b.o.threads = (unsigned)number(argv[i + 1]);
@@ -263,7 +306,8 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[i], "--cols")) b.o.cols = number(argv[i + 1]);
     else if (!strcmp(argv[i], "--planes")) b.o.planes = number(argv[i + 1]);
     else if (!strcmp(argv[i], "--heads")) b.o.heads = number(argv[i + 1]);
-    else die("options: --filter TEXT --threads N --mib N --k N --cols N --planes N --heads N");
+    else
+      die("options: --filter TEXT --threads N --mib N --k N --cols N --planes N --heads N, or --compare BEFORE AFTER");
   }
   if (b.o.planes % 32 || b.o.planes > 512 || b.o.heads > 8) die("--planes: a multiple of 32 up to 512; --heads: up to 8");
   if (b.o.k % 256) die("--k must be a multiple of 256");

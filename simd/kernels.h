@@ -20,6 +20,7 @@
 #include "simd/kvrow/kvrow.h"
 #include "simd/attn_score/attn_score.h"
 #include "simd/attn_accum/attn_accum.h"
+#include "simd/peak/peak.h"
 
 struct tb_kernels {
   /* weights, by format */
@@ -70,6 +71,7 @@ struct tb_kernels {
   /* rows in groups of channels (simd/kvrow/kvrow.h) */
   tb_kvrow_pack_t *kvrow_pack;
   tb_kvrow_expand_t *kvrow_expand;
+  tb_dot_peak_t *dot_peak; /* for measuring */
 };
 
 /* Fills every slot with the reference, then with the kernels of each tier in `isa_mask` (simd/isa.h), in order. */
