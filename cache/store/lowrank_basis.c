@@ -3,6 +3,7 @@
 #include <string.h>
 #include "cache/eigen.h"
 #include "cache/store/lowrank.h"
+#include "cache/store/metric.h"
 
 /* What the profile says of a side; NULL for what is absent. */
 struct statistics {
@@ -138,43 +139,13 @@ static void load_cover(const struct solver *s, const struct statistics *st, uint
                                (mean ? (double)mean[i] * mean[j] : 0);
 }
 
-/* L of the metric, whose mean diagonal is made 1: what is measured in it stays in the range of the window's fp16. A
- * ridge keeps directions that were never asked for from being thrown into the void: the metric of a profile comes from
- * finitely many queries, and the inverse map from those directions would blow rounding up. */
-static void load_metric(const struct solver *s, const float *metric) {
-  enum { RIDGE_INVERSE = 1000 };
-  const size_t d = s->d;
-  double trace = 0;
-  for (size_t i = 0; i < d; i++)
-    trace += metric[i * d + i];
-  const double scale = trace > 0 ? (double)d / trace : 0;
-  for (size_t i = 0; i < d; i++)
-    for (size_t j = 0; j < d; j++)
-      s->chol[i * d + j] =
-          ((double)metric[i * d + j] + metric[j * d + i]) / 2 * scale + (i == j) / (double)RIDGE_INVERSE;
-  tb_cholesky(s->chol, d, 1.0 / RIDGE_INVERSE);
-}
-
-/* Each row y of `back` from the row u of U: y·L = u. */
-static void divide(float *back, const double *u, const double *chol, double *y, size_t d) {
-  for (size_t i = 0; i < d; i++) {
-    memcpy(y, u + i * d, d * sizeof *y);
-    for (size_t j = d; j-- > 0;) {
-      y[j] /= chol[j * d + j];
-      for (size_t k = 0; k < j; k++)
-        y[k] -= y[j] * chol[j * d + k];
-    }
-    for (size_t j = 0; j < d; j++)
-      back[i * d + j] = (float)y[j];
-  }
-}
-
 static void solve_head(const struct solver *s, const struct tb_lowrank *l, const struct statistics *st, uint32_t head,
                        struct tb_lowrank_head *h) {
   const size_t d = s->d;
   load_cover(s, st, head);
   if (l->weighted) {
-    load_metric(s, st->metric + head * d * d);
+    const float *metric = st->metric + head * d * d;
+    tb_metric_factor(s->chol, metric, tb_metric_trace(metric, d) / (double)d, d);
     product(s->work, s->cover, s->chol, d);
     transpose(s->chol, d); /* Lᵀ */
     product(s->cover, s->chol, s->work, d);
@@ -183,7 +154,8 @@ static void solve_head(const struct solver *s, const struct tb_lowrank *l, const
   if (l->weighted) {
     product(s->work, s->cover, s->chol, d);
     transpose(s->chol, d); /* L */
-    divide(h->back, s->cover, s->chol, s->vectors, d);
+    for (size_t i = 0; i < d; i++)
+      tb_metric_divide(h->back + i * d, s->cover + i * d, s->chol, s->vectors, d);
   }
   const double *turn = l->weighted ? s->work : s->cover;
   for (size_t i = 0; i < d * d; i++)

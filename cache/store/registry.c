@@ -2,7 +2,7 @@
 #include <string.h>
 #include "cache/cache.h"
 
-#define STORES(X) X(f32) X(f16) X(q8_0) X(q4_0) X(skvqx4) X(skvqx2) X(skvqx1_5) X(skvq2) X(skvq1_5) X(lowrank)
+#define STORES(X) X(f32) X(f16) X(q8_0) X(q4_0) X(skvqx4) X(skvqx2) X(skvqx1_5) X(skvq2) X(skvq1_5) X(lowrank) X(cskv)
 
 #define DECLARE(name) extern const struct tb_store_ops tb_store_##name;
 STORES(DECLARE)

@@ -16,8 +16,12 @@
 
 enum { D = 64, KV = 2, HEADS = 4, WIDE = KV * D, TOKENS = 2 * 160, QUERIES = HEADS * D, CONTEXT = 512 };
 
+static float cos_table[CONTEXT * D / 2], sin_table[CONTEXT * D / 2];
+static const struct tb_rope_table rope = {.cos = cos_table, .sin = sin_table, .n_rot = D, .neox = true};
+
 /* Rows of all tokens and one more, in which nobody is interested. */
 struct data {
+  bool rotated;
   float k[(TOKENS + 1) * WIDE], v[(TOKENS + 1) * WIDE], q[QUERIES];
   struct tb_profile *profile;
 };
@@ -54,8 +58,16 @@ static void hide_last(struct data *s) {
   }
 }
 
-static struct data *make(uint32_t rank_k, uint32_t rank_v, float fall, float mean, uint64_t seed) {
+static void rotate_keys(struct data *s) {
+  for (uint32_t t = 0; t <= TOKENS; t++)
+    for (uint32_t h = 0; h < KV; h++)
+      kernels.rope_neox(s->k + t * WIDE + h * D, cos_table + t * D / 2, sin_table + t * D / 2, D);
+  s->rotated = true;
+}
+
+static struct data *make_rows(uint32_t rank_k, uint32_t rank_v, float fall, float mean, bool rotated, uint64_t seed) {
   struct data *s = calloc(1, sizeof *s);
+  assert_non_null(s);
   struct tb_rng rng = {seed};
   fill(s->k, rank_k, fall, &rng);
   fill(s->v, rank_v, fall, &rng);
@@ -68,6 +80,10 @@ static struct data *make(uint32_t rank_k, uint32_t rank_v, float fall, float mea
       float *q = s->q + h * D + c;
       *q = h % 2 ? q[-D] / 2 : tb_rng_normal(&rng) * (c < D / 2 ? 1.0f : 0.2f);
     }
+  static float km[WIDE * WIDE];
+  memset(km, 0, sizeof km);
+  profile_moment(km, s->k, WIDE, TOKENS, WIDE, TOKENS);
+  if (rotated) rotate_keys(s);
   hide_last(s);
   static float kr[KV * D * D], qm[KV * D * D], om[KV * D * D], vm[WIDE * WIDE], mk[WIDE], mv[WIDE];
   memset(kr, 0, sizeof kr), memset(vm, 0, sizeof vm), memset(qm, 0, sizeof qm), memset(om, 0, sizeof om);
@@ -85,11 +101,17 @@ static struct data *make(uint32_t rank_k, uint32_t rank_v, float fall, float mea
       qm[h * D * D + c * D + c] = c < D / 2 ? 1.0f : 0.04f;
       om[h * D * D + c * D + c] = c % 2 ? 3.0f : 1.0f;
     }
-  const struct profile_entry entries[] = {{"blk.0.kr.moment", kr, KV * D * D}, {"blk.0.v.moment", vm, WIDE * WIDE},
-                                          {"blk.0.q.moment", qm, KV * D * D},  {"blk.0.o.metric", om, KV * D * D},
-                                          {"blk.0.kr.mean", mk, WIDE},         {"blk.0.v.mean", mv, WIDE}};
+  const struct profile_entry entries[] = {
+      {"blk.0.kr.moment", kr, KV * D * D}, {"blk.0.v.moment", vm, WIDE * WIDE}, {"blk.0.q.moment", qm, KV * D * D},
+      {"blk.0.k.moment", km, WIDE * WIDE}, {"blk.0.k.gram", km, WIDE * WIDE},   {"blk.0.k.asvd", km, WIDE * WIDE},
+      {"blk.0.v.gram", vm, WIDE * WIDE},   {"blk.0.v.asvd", vm, WIDE * WIDE},   {"blk.0.o.metric", om, KV * D * D},
+      {"blk.0.kr.mean", mk, WIDE},         {"blk.0.v.mean", mv, WIDE}};
   s->profile = profile_make(entries, sizeof entries / sizeof entries[0]);
   return s;
+}
+
+static struct data *make(uint32_t rank_k, uint32_t rank_v, float fall, float mean, uint64_t seed) {
+  return make_rows(rank_k, rank_v, fall, mean, false, seed);
 }
 
 static void drop(struct data *s) {
@@ -100,7 +122,13 @@ static void drop(struct data *s) {
 /* Attention of the last token over all; tokens are appended `chunk` at a time. */
 static void attend(const struct data *s, const char *type_k, const char *type_v, uint32_t chunk, unsigned threads,
                    float out[HEADS * D]) {
-  const struct tb_kv_shape shape = {.profile = s->profile, .n_head = HEADS, .n_kv = KV, .d_k = D, .d_v = D, .scale = 1};
+  const struct tb_kv_shape shape = {.rope = s->rotated ? &rope : NULL,
+                                    .profile = s->profile,
+                                    .n_head = HEADS,
+                                    .n_kv = KV,
+                                    .d_k = D,
+                                    .d_v = D,
+                                    .scale = 1};
   struct tb_plan_layer plan = {.window = 0, .sinks = 0};
   snprintf(plan.type_k, sizeof plan.type_k, "%s", type_k);
   snprintf(plan.type_v, sizeof plan.type_v, "%s", type_v);
@@ -219,8 +247,9 @@ static void weighting_pays(void **state) {
 /* One call or many, one thread or three: the same bits. Rows that are still in the window differ in no way either. */
 static void chunks_and_threads(void **state) {
   (void)state;
-  static const char *const types[] = {"lowrank:13", "lowrank:16:32", "lowrank:24:4", "lowrank:20:8:pca", "lowrank:x3"};
-  struct data *s = make(D, D, 0.9f, 0.3f, 5);
+  static const char *const types[] = {"lowrank:13", "lowrank:16:32", "lowrank:24:4",      "lowrank:20:8:pca",
+                                      "lowrank:x3", "cskv:50",       "cskv:64:4:weighted"};
+  struct data *s = make_rows(D, D, 0.9f, 0.3f, true, 5);
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
     float whole[HEADS * D], pieces[HEADS * D], threads[HEADS * D];
     attend(s, types[i], types[i], TOKENS, 1, whole);
@@ -281,6 +310,44 @@ static void expand_agrees(void **state) {
   drop(s);
 }
 
+/* Joint factors of keys without rotation: two heads of rank 20 need 40 latents for the layer and no fewer. */
+static void joint_exact_rank(void **state) {
+  (void)state;
+  static const char *const methods[] = {"svd", "asvd", "closed", "weighted"};
+  struct data *s = make_rows(20, 20, 1, 0, true, 8);
+  for (size_t i = 0; i < 4; i++) {
+    char type[32];
+    snprintf(type, sizeof type, "cskv:40:32:%s", methods[i]);
+    expect_below(loss(s, type, type), 1e-5, type);
+    snprintf(type, sizeof type, "cskv:36:32:%s", methods[i]);
+    if (loss(s, type, "f32") < 1e-3 || loss(s, "f32", type) < 1e-3) fail_msg("%s: the rank was not needed", type);
+  }
+  assert_true(loss(s, "lowrank:20:32", "f32") > 1e-3); /* rotated keys of a head are not of rank 20 */
+  drop(s);
+}
+
+static void joint_formats(void **state) {
+  (void)state;
+  struct data *s = make_rows(16, 16, 1, 0, true, 9);
+  expect_below(loss(s, "cskv:32", "cskv:32"), 5e-3, "f16 latents");
+  expect_below(loss(s, "cskv:32:8", "cskv:32:8"), 0.05, "q8_0 latents");
+  expect_below(loss(s, "cskv:32:4", "cskv:32:4"), 0.5, "q4_0 latents");
+  drop(s);
+}
+
+/* The closed form is what training aims at; the metric of the queries is what counts. */
+static void joint_weighting_pays(void **state) {
+  (void)state;
+  double plain = 0, weighted = 0;
+  for (uint64_t seed = 40; seed < 46; seed++) {
+    struct data *s = make_rows(D, D, 0.99f, 0, false, seed);
+    plain += loss(s, "cskv:64:16:closed", "f32");
+    weighted += loss(s, "cskv:64:16:weighted", "f32");
+    drop(s);
+  }
+  if (!(weighted < 0.9 * plain)) fail_msg("weighted %g, closed %g", weighted, plain);
+}
+
 static void refuses(void **state) {
   (void)state;
   struct data *s = make(D, D, 1, 0, 7);
@@ -314,6 +381,11 @@ static void refuses(void **state) {
   struct tb_error err = {0};
   assert_int_not_equal(tb_store_find("lowrank")->check(&other, &err), TB_OK);
   assert_non_null(strstr(err.text, "kr.moment"));
+  static const char *const joint[] = {"", "0", "129", "40:8", "40:2", "40:16:best", "x2", "40:"};
+  for (size_t i = 0; i < sizeof joint / sizeof joint[0]; i++) {
+    struct tb_store_config c = {.n_heads = KV, .d = D, .cap = 160, .args = joint[i], .profile = s->profile};
+    if (tb_store_find("cskv")->check(&c, &err) == TB_OK) fail_msg("cskv:%s is accepted", joint[i]);
+  }
   other.layer = 0;
   other.d = 32;
   assert_int_equal(tb_store_find("lowrank")->check(&other, &err), TB_E_FORMAT);
@@ -325,14 +397,17 @@ int main(void) {
   const char *reason, *tier = getenv("TB_ISA");
   if (!tb_isa_select(tier && *tier ? tier : "auto", &mask, &reason)) return 1;
   tb_kernels_init(&kernels, mask);
-  const struct CMUnitTest tests[] = {cmocka_unit_test(all_channels_are_exact),
-                                     cmocka_unit_test(exact_rank),
-                                     cmocka_unit_test(mean_is_free),
-                                     cmocka_unit_test(codes),
-                                     cmocka_unit_test(allocation_pays),
-                                     cmocka_unit_test(weighting_pays),
-                                     cmocka_unit_test(chunks_and_threads),
-                                     cmocka_unit_test(expand_agrees),
-                                     cmocka_unit_test(refuses)};
+  for (uint32_t p = 0; p < CONTEXT; p++)
+    for (uint32_t i = 0; i < D / 2; i++) {
+      const double angle = p * pow(10000, -2.0 * i / D);
+      cos_table[p * D / 2 + i] = (float)cos(angle);
+      sin_table[p * D / 2 + i] = (float)sin(angle);
+    }
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all_channels_are_exact), cmocka_unit_test(exact_rank),
+                                     cmocka_unit_test(mean_is_free),           cmocka_unit_test(codes),
+                                     cmocka_unit_test(allocation_pays),        cmocka_unit_test(weighting_pays),
+                                     cmocka_unit_test(chunks_and_threads),     cmocka_unit_test(expand_agrees),
+                                     cmocka_unit_test(joint_exact_rank),       cmocka_unit_test(joint_formats),
+                                     cmocka_unit_test(joint_weighting_pays),   cmocka_unit_test(refuses)};
   return cmocka_run_group_tests_name("lowrank", tests, NULL, NULL);
 }
