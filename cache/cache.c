@@ -221,7 +221,8 @@ uint64_t tb_cache_identity(const struct tb_cache_config *config) {
   for (uint32_t i = 0; i < config->n_layer; i++) {
     const struct tb_kv_shape *s = &config->shapes[i];
     const struct tb_plan_layer *p = &config->plan[i];
-    const uint32_t numbers[] = {s->n_kv, s->d_k, s->d_v, s->sliding, p->window, p->sinks};
+    const uint32_t numbers[] = {s->n_kv,  s->d_k,        s->d_v,          s->sliding,       p->window,
+                                p->sinks, p->merge.with, p->merge.retain, p->merge.similar, p->merge.unaligned};
     tb_crc_add(&crc, numbers, sizeof numbers);
     if (p->recall) {
       const uint32_t recall[] = {p->recall, p->cluster, p->segment, p->form};
@@ -229,7 +230,7 @@ uint64_t tb_cache_identity(const struct tb_cache_config *config) {
     }
     tb_crc_add(&crc, p->type_k, strlen(p->type_k) + 1);
     tb_crc_add(&crc, p->type_v, strlen(p->type_v) + 1);
-    if (s->profile && (tb_store_find(p->type_k)->profiled || tb_store_find(p->type_v)->profiled)) {
+    if (s->profile && (p->merge.with || tb_store_find(p->type_k)->profiled || tb_store_find(p->type_v)->profiled)) {
       const uint64_t profile = tb_profile_identity(s->profile);
       tb_crc_add(&crc, &profile, sizeof profile);
     }

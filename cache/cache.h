@@ -127,6 +127,17 @@ const char *const *tb_store_names(void);
 
 enum { TB_TYPE_NAME = 32 };
 
+/* A layer whose directions are merged with those of its neighbour (policy merge). */
+enum { TB_MERGE_NONE, TB_MERGE_UP, TB_MERGE_DOWN }; /* with the layer above, with the layer below */
+struct tb_merge_plan {
+  uint32_t with;
+  uint32_t retain;    /* rows per 160 that both layers keep as they are, those that differ most */
+  uint32_t similar;   /* 1: instead those that differ least, as the paper has it */
+  uint32_t unaligned; /* 1: without turning the upper layer towards the lower one first */
+  uint32_t cosine;    /* percent that keys and values must agree to */
+};
+enum { TB_MERGE_RETAIN = 8, TB_MERGE_COSINE = 90 };
+
 struct tb_plan_layer {
   char type_k[TB_TYPE_NAME], type_v[TB_TYPE_NAME];
   uint32_t window; /* newest tokens kept in full precision (f16) when a store has granule > 1 */
@@ -136,6 +147,7 @@ struct tb_plan_layer {
   uint32_t cluster; /* tokens of a cluster on average; divides segment [by the budget: 8, or 16 from 1024 on] */
   uint32_t segment; /* tokens that are clustered together, a multiple of 160 [320] */
   uint32_t form;    /* enum tb_recall_form */
+  struct tb_merge_plan merge;
 };
 
 enum tb_recall_form {

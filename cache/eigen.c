@@ -164,10 +164,71 @@ void tb_eigen_symmetric(double *a, size_t n, double *values, double *work) {
 void tb_cholesky(double *a, size_t n, double floor) {
   for (size_t i = 0; i < n; i++) {
     double *row = a + i * n;
+    const double most = sqrt(row[i] > floor ? row[i] : floor); /* no entry is larger, unless a is indefinite */
     for (size_t j = 0; j < i; j++)
-      row[j] = (row[j] - dot(row, a + j * n, j)) / a[j * n + j];
+      row[j] = fmax(-most, fmin(most, (row[j] - dot(row, a + j * n, j)) / a[j * n + j]));
     const double pivot = row[i] - dot(row, row, i);
     row[i] = sqrt(pivot > floor ? pivot : floor);
     memset(row + i + 1, 0, (n - i - 1) * sizeof *row);
   }
+}
+
+/* Rotates rows p and q of u (and v alike) until they are orthogonal; true when they were not. */
+static int orthogonalise(double *p, double *q, double *vp, double *vq, size_t n) {
+  const double a = dot(p, p, n), b = dot(q, q, n), c = dot(p, q, n);
+  if (fabs(c) <= 1e-14 * sqrt(a * b) || c == 0) return 0;
+  const double z = (b - a) / (2 * c), t = (z < 0 ? -1 : 1) / (fabs(z) + sqrt(1 + z * z));
+  const double cosine = 1 / sqrt(1 + t * t), sine = cosine * t;
+  rotate_rows(p, q, n, cosine, sine);
+  rotate_rows(vp, vq, n, cosine, sine);
+  return 1;
+}
+
+/* Row i of u becomes a unit vector orthogonal to the rows before it that `done` holds, nearest to some axis. */
+static void complete(double *u, size_t n, size_t i, const double *size, double least) {
+  double best = -1;
+  for (size_t axis = 0; axis < n && best < 0.5 / (double)n; axis++) {
+    double *x = u + i * n;
+    memset(x, 0, n * sizeof *x);
+    x[axis] = 1;
+    for (int twice = 0; twice < 2; twice++)
+      for (size_t j = 0; j < n; j++)
+        if (j < i || (j > i && size[j] > least)) add(x, -dot(x, u + j * n, n), u + j * n, n);
+    best = dot(x, x, n);
+  }
+  const double length = sqrt(dot(u + i * n, u + i * n, n));
+  for (size_t c = 0; c < n; c++)
+    u[i * n + c] /= length;
+}
+
+enum { MAX_SWEEPS = 40 };
+
+/* aᵀ as rows: u = aᵀ, v = 1. Rotations of rows make u = S·Uᵀ and v = Vᵀ with aᵀ = V·S·Uᵀ. */
+void tb_polar(double *a, size_t n, double *work) {
+  double *u = work, *v = work + n * n, *size = work + 2 * n * n, most = 0;
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = 0; j < n; j++) {
+      u[i * n + j] = a[j * n + i];
+      v[i * n + j] = i == j;
+    }
+  for (int sweep = 0, changed = 1; changed && sweep < MAX_SWEEPS; sweep++) {
+    changed = 0;
+    for (size_t p = 0; p + 1 < n; p++)
+      for (size_t q = p + 1; q < n; q++)
+        changed |= orthogonalise(u + p * n, u + q * n, v + p * n, v + q * n, n);
+  }
+  for (size_t i = 0; i < n; i++) {
+    size[i] = sqrt(dot(u + i * n, u + i * n, n));
+    most = fmax(most, size[i]);
+  }
+  const double least = most * 1e-12;
+  for (size_t i = 0; i < n; i++)
+    for (size_t c = 0; size[i] > least && c < n; c++)
+      u[i * n + c] /= size[i];
+  for (size_t i = 0; i < n; i++)
+    if (!(size[i] > least)) complete(u, n, i, size, least);
+  memset(a, 0, n * n * sizeof *a);
+  for (size_t i = 0; i < n; i++) /* Σ u_i v_iᵀ */
+    for (size_t r = 0; r < n; r++)
+      add(a + r * n, u[i * n + r], v + i * n, n);
 }

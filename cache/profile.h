@@ -16,6 +16,10 @@
  *   k.gram v.gram           [D][D]          W·Wᵀ of k_proj and v_proj (rows are outputs): plain SVD
  *   k.asvd v.asvd           [D][D]          W·S²·Wᵀ, S = sqrt(mean|x|) of the input channels: ASVD (arXiv 2312.05821)
  *
+ *   k.cross  [n_kv][n_kv][d_k]  v.cross  [n_kv][n_kv][d_v][d_v]   E[u wᵀ], u and w rows of the layer below and this one
+ *                               scaled to length 1: cache/align.h
+ *   merge.cosine            [4]             mean cosine of u and w: keys, keys once aligned, values, values once aligned
+ *
  *   loss.<type>             [2]             what a cache type loses in this layer, keys and values, in nats of KL divergence of the
  *                                           next token's distribution; -1: the type does not suit that side
  *

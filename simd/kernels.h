@@ -15,6 +15,7 @@
 #include "simd/hadamard/hadamard.h"
 #include "simd/kvquant/kvquant.h"
 #include "simd/cluster/cluster.h"
+#include "simd/merge/merge.h"
 #include "simd/kvpack/kvpack.h"
 #include "simd/kvdequant/kvdequant.h"
 #include "simd/kvrow/kvrow.h"
@@ -44,6 +45,7 @@ struct tb_kernels {
   tb_cluster_assign_t *cluster_assign;
   tb_cluster_sum_t *cluster_sum;
   tb_cluster_hist_t *cluster_hist;
+  tb_merge_scale_t *merge_scale;
   /* attention over row-wise stores: f32, f16, q8_0, q4_0 (other formats are NULL) */
   tb_attn_score_t *attn_score[TB_FMT_COUNT];
   tb_attn_accum_t *attn_accum[TB_FMT_COUNT];

@@ -32,6 +32,7 @@ void tb_plan_cache_bytes(const struct tb_cache_config *config, struct tb_plan_by
   *bytes = (struct tb_plan_bytes){0};
   for (uint32_t i = 0; i < config->n_layer; i++) {
     const struct tb_plan_layer *p = &config->plan[i];
+    if (p->merge.with == TB_MERGE_DOWN) continue; /* what it shares was counted with the layer below */
     struct tb_store_config k = side_config(p->type_k, TB_SIDE_K, &config->shapes[i], config->n_ctx);
     struct tb_store_config v = side_config(p->type_v, TB_SIDE_V, &config->shapes[i], config->n_ctx);
     bytes->main += tb_store_find(p->type_k)->bytes(&k) + tb_store_find(p->type_v)->bytes(&v);

@@ -67,20 +67,53 @@ static enum tb_status store_name(struct cursor *c, const char *field, uint32_t l
   return TB_OK;
 }
 
+/* "name=" and a number, or one of two words. */
+struct option_row {
+  const char *name;
+  uint32_t *target;
+  uint32_t most;
+  const char *words[2]; /* mean 1 and 2; then `most` does not count */
+};
+
+static bool option_value(const struct option_row *o, struct word value) {
+  if (!o->words[0]) return number(value, o->most, o->target);
+  for (uint32_t i = 0; i < 2; i++)
+    if (is_word(value, o->words[i])) {
+      *o->target = i + 1;
+      return true;
+    }
+  return false;
+}
+
 static enum tb_status option(const struct cursor *c, struct word w, uint32_t layer, struct tb_plan_layer *line,
                              struct tb_error *err) {
-  static const char *const names[] = {"window=", "sinks=", "recall=", "cluster=", "segment=", "form="};
-  uint32_t *const targets[] = {&line->window,  &line->sinks,   &line->recall,
-                               &line->cluster, &line->segment, &line->form};
-  for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
-    size_t n = strlen(names[i]);
-    if (w.n < n || memcmp(w.p, names[i], n) != 0) continue;
-    if (number((struct word){w.p + n, w.n - n}, 1u << 24, targets[i])) return TB_OK;
+  struct tb_merge_plan *m = &line->merge;
+  const struct option_row rows[] = {{"window=", &line->window, 1u << 24, {NULL, NULL}},
+                                    {"sinks=", &line->sinks, 1u << 24, {NULL, NULL}},
+                                    {"recall=", &line->recall, 1u << 24, {NULL, NULL}},
+                                    {"cluster=", &line->cluster, 1u << 24, {NULL, NULL}},
+                                    {"segment=", &line->segment, 1u << 24, {NULL, NULL}},
+                                    {"form=", &line->form, 1u << 24, {NULL, NULL}},
+                                    {"merge=", &m->with, 0, {"up", "down"}},
+                                    {"retain=", &m->retain, TB_ATTN_BLOCK, {NULL, NULL}},
+                                    {"similar=", &m->similar, 1, {NULL, NULL}},
+                                    {"unaligned=", &m->unaligned, 1, {NULL, NULL}},
+                                    {"cosine=", &m->cosine, 100, {NULL, NULL}}};
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    const size_t n = strlen(rows[i].name);
+    if (w.n < n || memcmp(w.p, rows[i].name, n) != 0) continue;
+    if (option_value(&rows[i], (struct word){w.p + n, w.n - n})) return TB_OK;
+    if (rows[i].words[0])
+      return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: '%.*s' is not %s%s or %s%s", c->number, layer, shown(w),
+                     w.p, rows[i].name, rows[i].words[0], rows[i].name, rows[i].words[1]);
     return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: '%.*s' is not %s0..%u", c->number, layer, shown(w), w.p,
-                   names[i], 1u << 24);
+                   rows[i].name, rows[i].most);
   }
-  return tb_fail(err, TB_E_FORMAT, "plan line %u: layer %u: unknown option '%.*s' (window, sinks, recall, cluster, segment, form)", c->number,
-                 layer, shown(w), w.p);
+  return tb_fail(
+      err, TB_E_FORMAT,
+      "plan line %u: layer %u: unknown option '%.*s' (window, sinks, recall, cluster, segment, form, merge, retain, "
+      "similar, unaligned, cosine)",
+      c->number, layer, shown(w), w.p);
 }
 
 static enum tb_status parse_line(struct cursor *c, struct word range, uint32_t n_layer,
@@ -91,6 +124,7 @@ static enum tb_status parse_line(struct cursor *c, struct word range, uint32_t n
     return tb_fail(err, TB_E_FORMAT, "plan line %u: '%.*s' is not a layer or a range within 0-%u", c->number,
                    shown(range), range.p, n_layer - 1);
   struct tb_plan_layer line = *defaults;
+  line.merge = (struct tb_merge_plan){.retain = TB_MERGE_RETAIN, .cosine = TB_MERGE_COSINE};
   enum tb_status s = store_name(c, "keys", first, line.type_k, err);
   if (!s) s = store_name(c, "values", first, line.type_v, err);
   for (struct word w; !s && (w = next_word(c)).n > 0;)
@@ -139,7 +173,7 @@ bool tb_plan_write(const struct tb_plan_layer *plan, uint32_t n_layer, tb_text_f
     uint32_t last = i;
     while (last + 1 < n_layer && memcmp(&plan[last + 1], &plan[i], sizeof *plan) == 0)
       last++;
-    char line[224], range[24], recall[80] = "";
+    char line[320], range[24], recall[80] = "";
     if (last > i)
       snprintf(range, sizeof range, "%u-%u", i, last);
     else
@@ -147,8 +181,13 @@ bool tb_plan_write(const struct tb_plan_layer *plan, uint32_t n_layer, tb_text_f
     if (plan[i].recall)
       snprintf(recall, sizeof recall, " recall=%u cluster=%u segment=%u form=%u", plan[i].recall, plan[i].cluster,
                plan[i].segment, plan[i].form);
-    int n = snprintf(line, sizeof line, "%-8s %-10s %-10s window=%u sinks=%u%s\n", range, plan[i].type_k,
-                     plan[i].type_v, plan[i].window, plan[i].sinks, recall);
+    int n = snprintf(line, sizeof line, "%-8s %-10s %-10s window=%u sinks=%u%s", range, plan[i].type_k, plan[i].type_v,
+                     plan[i].window, plan[i].sinks, recall);
+    const struct tb_merge_plan *m = &plan[i].merge;
+    if (m->with)
+      n += snprintf(line + n, sizeof line - (size_t)n, " merge=%s retain=%u similar=%u unaligned=%u cosine=%u",
+                    m->with == TB_MERGE_UP ? "up" : "down", m->retain, m->similar, m->unaligned, m->cosine);
+    line[n++] = '\n';
     if (!write(user, line, (size_t)n)) return false;
     i = last + 1;
   }

@@ -45,8 +45,8 @@ enum tb_status tb_plain_check(const struct tb_policy_layer *l, struct tb_error *
   return status ? status : check_side(l, TB_SIDE_V, err);
 }
 
-static struct tb_store make_store(struct tb_arena *arena, const struct tb_policy_layer *l, enum tb_side side,
-                                  const char *type, uint32_t cap, const struct tb_kernels *kernels, uint64_t *stored) {
+struct tb_store tb_plain_store(struct tb_arena *arena, const struct tb_policy_layer *l, enum tb_side side,
+                               const char *type, uint32_t cap, const struct tb_kernels *kernels, uint64_t *stored) {
   struct tb_store st = {.ops = tb_store_find(type), .kernels = kernels, .config = store_config(l, side, type, cap)};
   size_t bytes = st.ops->bytes(&st.config);
   st.mem = tb_carve(arena, bytes, 1);
@@ -60,21 +60,25 @@ static const char *window_type(const struct tb_store_ops *ops, const struct tb_s
   return ops->fine && ops->fine(config) ? "f32" : "f16";
 }
 
+void tb_plain_window(struct tb_plain_side *s, struct tb_arena *arena, const struct tb_policy_layer *l,
+                     enum tb_side side, uint32_t wait, const struct tb_kernels *kernels, uint64_t *stored) {
+  s->sinks = l->plan->sinks < l->n_ctx ? l->plan->sinks : l->n_ctx;
+  s->window = l->plan->window;
+  const char *exact = window_type(s->main.ops, &s->main.config);
+  s->sink = tb_plain_store(arena, l, side, exact, s->sinks, kernels, stored);
+  /* window + wait - 1 tokens may wait to be encoded together when the next one arrives. */
+  s->tail = tb_plain_store(arena, l, side, exact, s->window + wait, kernels, stored);
+  s->chunk = s->tail;
+  s->chunk.config.cap = l->n_batch;
+}
+
 static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_policy_layer *l, enum tb_side side,
                                       uint32_t wait, const struct tb_kernels *kernels, uint64_t *stored) {
   const char *type = type_of(l, side);
   const uint32_t granule = tb_store_find(type)->granule;
   struct tb_plain_side s = {0};
-  s.main = make_store(arena, l, side, type, main_cap(l->n_ctx, granule), kernels, stored);
-  if (granule == 1) return s;
-  s.sinks = l->plan->sinks < l->n_ctx ? l->plan->sinks : l->n_ctx;
-  s.window = l->plan->window;
-  const char *exact = window_type(s.main.ops, &s.main.config);
-  s.sink = make_store(arena, l, side, exact, s.sinks, kernels, stored);
-  /* window + wait - 1 tokens may wait to be encoded together when the next one arrives. */
-  s.tail = make_store(arena, l, side, exact, s.window + wait, kernels, stored);
-  s.chunk = s.tail;
-  s.chunk.config.cap = l->n_batch;
+  s.main = tb_plain_store(arena, l, side, type, main_cap(l->n_ctx, granule), kernels, stored);
+  if (granule > 1) tb_plain_window(&s, arena, l, side, wait, kernels, stored);
   return s;
 }
 
@@ -158,9 +162,8 @@ struct encode_job {
   uint32_t piece, pieces; /* rows per task, tasks per head */
 };
 
-/* Rows of one head as floats, wherever they are. */
-static void expand_rows(const struct tb_plain_side *s, uint32_t head, uint32_t pos, uint32_t n, float *x, size_t ldx,
-                        void *scratch) {
+void tb_plain_rows(const struct tb_plain_side *s, uint32_t head, uint32_t pos, uint32_t n, float *x, size_t ldx,
+                   void *scratch) {
   for (uint32_t done = 0; done < n;) {
     struct tb_plain_run r = tb_plain_locate(s, pos + done, n - done);
     r.store->ops->expand(r.store, head, r.row, r.n, pos + done, x + done * ldx, ldx, scratch);
@@ -180,7 +183,7 @@ static void encode_task(void *arg, size_t task, unsigned thread) {
     const uint32_t heads = j->to->ops->joint ? j->to->config.n_heads : 1;
     ldx = (size_t)heads * d;
     for (uint32_t h = 0; h < heads; h++)
-      expand_rows(j->from, head + h, j->pos + first, n, rows + (size_t)h * d, ldx, scratch);
+      tb_plain_rows(j->from, head + h, j->pos + first, n, rows + (size_t)h * d, ldx, scratch);
     x = rows;
   }
   j->to->ops->encode(j->to, head, j->row + first, n, j->pos + first, x, ldx, scratch);
@@ -229,12 +232,15 @@ void tb_plain_leave(struct tb_plain_side *s, uint32_t n) {
   s->chunk_rows = 0;
 }
 
+uint32_t tb_plain_due(const struct tb_plain_side *s) {
+  const uint32_t granule = s->main.ops->granule, held = s->tail_rows + s->chunk_rows;
+  return held > s->window ? (held - s->window) / granule * granule : 0;
+}
+
 /* After a step: encodes what has left the window, in whole granules, and leaves the rest in the tail. */
 static void settle(struct tb_plain_side *s, struct tb_cache_work *w) {
-  const uint32_t granule = s->main.ops->granule;
-  if (granule == 1) return;
-  const uint32_t held = s->tail_rows + s->chunk_rows;
-  const uint32_t n = held > s->window ? (held - s->window) / granule * granule : 0;
+  if (s->main.ops->granule == 1) return;
+  const uint32_t n = tb_plain_due(s);
   struct encode_job j = {.w = w, .to = &s->main, .from = s, .row = s->encoded, .n = n, .pos = s->sinks + s->encoded};
   encode(&j);
   tb_plain_leave(s, n);
@@ -320,13 +326,17 @@ void tb_plain_append(struct tb_policy *self, struct tb_cache_work *w, uint32_t p
   p->length = pos + n;
 }
 
-static void plain_attend(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
-                         float *out) {
-  struct tb_plain *p = plain_of(self);
+void tb_plain_look(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out) {
   if (q && n == 1)
     tb_plain_decode(p, w, pos, q, out);
   else if (q)
     tb_plain_prefill(p, w, pos, n, q, out);
+}
+
+static void plain_attend(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
+                         float *out) {
+  struct tb_plain *p = plain_of(self);
+  tb_plain_look(p, w, pos, n, q, out);
   settle(&p->k, w);
   settle(&p->v, w);
 }
@@ -403,8 +413,8 @@ static bool plain_set_state(struct tb_policy *self, uint32_t length, const uint3
   return true;
 }
 
-static enum tb_status store_pieces(struct tb_store *st, uint32_t rows, tb_cache_piece_fn fn, void *user,
-                                   struct tb_error *err) {
+enum tb_status tb_plain_store_pieces(struct tb_store *st, uint32_t rows, tb_cache_piece_fn fn, void *user,
+                                     struct tb_error *err) {
   enum tb_status status = TB_OK;
   for (uint32_t head = 0; !status && rows && head < st->config.n_heads; head++) {
     size_t offset, bytes;
@@ -416,11 +426,11 @@ static enum tb_status store_pieces(struct tb_store *st, uint32_t rows, tb_cache_
 
 static enum tb_status side_pieces(struct tb_plain_side *s, uint32_t length, tb_cache_piece_fn fn, void *user,
                                   struct tb_error *err) {
-  if (s->main.ops->granule == 1) return store_pieces(&s->main, length, fn, user, err);
+  if (s->main.ops->granule == 1) return tb_plain_store_pieces(&s->main, length, fn, user, err);
   const uint32_t sinks = length < s->sinks ? length : s->sinks;
-  enum tb_status status = store_pieces(&s->sink, sinks, fn, user, err);
-  if (!status) status = store_pieces(&s->main, s->encoded, fn, user, err);
-  return status ? status : store_pieces(&s->tail, s->tail_rows, fn, user, err);
+  enum tb_status status = tb_plain_store_pieces(&s->sink, sinks, fn, user, err);
+  if (!status) status = tb_plain_store_pieces(&s->main, s->encoded, fn, user, err);
+  return status ? status : tb_plain_store_pieces(&s->tail, s->tail_rows, fn, user, err);
 }
 
 enum tb_status tb_plain_pieces(struct tb_policy *self, tb_cache_piece_fn fn, void *user, struct tb_error *err) {

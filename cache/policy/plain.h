@@ -15,7 +15,7 @@
 
 struct tb_plain_side {
   struct tb_store main, sink, tail, chunk; /* chunk: memory of the work area, cap n_batch */
-  uint32_t sinks; /* 0 when granule is 1 */
+  uint32_t sinks;                          /* 0 when granule is 1 */
   uint32_t window;
   uint32_t encoded; /* rows in main that hold tokens; granule 1: unused, like the two below */
   uint32_t tail_rows, chunk_rows;
@@ -35,6 +35,21 @@ struct tb_policy_need tb_plain_need(const struct tb_policy_layer *l);
 struct tb_plain tb_plain_make(struct tb_arena *arena, const struct tb_policy_layer *l, uint32_t wait,
                               const struct tb_kernels *kernels, uint64_t *stored);
 void tb_plain_append(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, float *k, float *v);
+/* A store of one side. A side's sinks, window and step; its main is made. */
+struct tb_store tb_plain_store(struct tb_arena *arena, const struct tb_policy_layer *l, enum tb_side side,
+                               const char *type, uint32_t cap, const struct tb_kernels *kernels, uint64_t *stored);
+void tb_plain_window(struct tb_plain_side *s, struct tb_arena *arena, const struct tb_policy_layer *l,
+                     enum tb_side side, uint32_t wait, const struct tb_kernels *kernels, uint64_t *stored);
+/* Attention alone: nothing moves. */
+void tb_plain_look(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out);
+/* Rows of one head as floats, wherever they are; row i at x + i·ldx. */
+void tb_plain_rows(const struct tb_plain_side *s, uint32_t head, uint32_t pos, uint32_t n, float *x, size_t ldx,
+                   void *scratch);
+/* How many rows are behind the window, in whole granules. */
+uint32_t tb_plain_due(const struct tb_plain_side *s);
+/* Pieces of the first rows of a store. */
+enum tb_status tb_plain_store_pieces(struct tb_store *st, uint32_t rows, tb_cache_piece_fn fn, void *user,
+                                     struct tb_error *err);
 /* The first n rows that wait are in main: the rest of the tail and of the chunk moves up. */
 void tb_plain_leave(struct tb_plain_side *s, uint32_t n);
 /* Rows that wait when a side holds `length` tokens; whether it can. */
@@ -60,8 +75,8 @@ void tb_plain_prefill(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos,
 
 /* Parts of decoding. Queries of one token: scaled, turned and quantised into w; those of n heads from `head` on.
  *   score    of n_q heads of a KV head against the tokens of a block, to s[g·TB_ATTN_BLOCK + t]; accum likewise
- *   fold     running softmax of one query head over n scores, of which at least one is finite: they become weights. part[0]
- *            is the maximum, part[1] the sum, acc (d_v) what was accumulated before. Returns how far the largest of the
+ *   fold     running softmax of one query head over n scores, of which at least one is finite: they become weights.
+ * part[0] is the maximum, part[1] the sum, acc (d_v) what was accumulated before. Returns how far the largest of the
  *            scores is below the maximum (≤ 0)
  *   partial  result of one split of one head: maximum, sum, d_v accumulated values
  *   merge    the output of a head from its splits */

@@ -81,6 +81,9 @@ extern const struct tb_policy_ops tb_policy_recall;
 /* A layer's object, for programs that measure what a policy does. */
 const struct tb_policy *tb_cache_policy(const struct tb_cache *c, uint32_t layer);
 
+/* merge: two neighbouring layers share the directions of their rows (cache/policy/merge.c). */
+extern const struct tb_policy_ops tb_policy_merge;
+
 /* The policy that a plan line asks for. */
 const struct tb_policy_ops *tb_policy_of(const struct tb_plan_layer *plan);
 

@@ -21,6 +21,7 @@ bool cli_cache_open(const char *verb, struct cli_cache *c, const char *model, st
   out->kv_window = c->window;
   out->kv_sinks = c->sinks;
   out->kv_recall = c->recall;
+  out->kv_merge = c->merge;
   return true;
 }
 

@@ -9,7 +9,7 @@
 struct cli_cache {
   const char *type_k, *type_v, *plan, *profile;
   int32_t window, sinks;
-  uint32_t recall;
+  uint32_t recall, merge;
   char *plan_text; /* the plan file's text; owned */
   char found[4096]; /* path of a profile at its usual place */
 };
@@ -27,6 +27,8 @@ struct cli_cache {
    "first tokens kept in f16 beside packed types (5; -1: none)"},                                                      \
   {NULL, "--kv-recall", CLI_U32, &(c).recall, 0, 1 << 24, "N",                                                         \
    "while generating, attend to N tokens in chosen clusters and to the newest (0: to all)"},                           \
+  {NULL, "--kv-merge", CLI_U32, &(c).merge, 0, 1 << 24, "N",                                                           \
+   "from layer N on, pairs of layers share the directions of keys and values (0: none)"},                              \
   {NULL, "--kv-profile", CLI_STRING, &(c).profile, 0, 0, "FILE", "what calibrate measured (default: found by itself), or none"}
 /* clang-format on */
 

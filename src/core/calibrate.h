@@ -1,10 +1,12 @@
 /* Inside of calibration: calibrate.c (passes over a text), calibrate_observe.c (sums of what goes by),
+ * calibrate_pairs.c (neighbouring layers),
  * calibrate_write.c (the profile, weights included). */
 #ifndef TB_CORE_CALIBRATE_H
 #define TB_CORE_CALIBRATE_H
 
 #include "cache/stats.h"
 #include "core/context.h"
+#include "io/gguf_write.h"
 
 /* Joint moments of all heads of a layer are kept up to this many channels: beyond it they take more memory than they
  * are worth (8·D²/2 bytes a side while summing). */
@@ -16,6 +18,7 @@ struct tb_layer_sums {
   double *input;                        /* Σ|x| of the normalised inputs: n_embd */
   struct tb_moment k_joint, v_joint;    /* tiles NULL: too many channels */
   struct tb_moment *kr_heads, *q_heads; /* n_kv of them */
+  double *cross[2]; /* keys and values with those of the layer below (calibrate_pairs.c); NULL: not comparable */
 };
 
 struct tb_calibration {
@@ -26,6 +29,7 @@ struct tb_calibration {
   float *keys;    /* n_batch rows of keys without RoPE */
   float *scratch; /* per thread */
   size_t scratch_floats;
+  float *units[2][2];   /* per side: rows of length 1 of even and of odd layers, n_batch of them */
   unsigned char *block; /* all of it; owned */
   uint64_t tokens;
 };
@@ -35,6 +39,13 @@ enum tb_status tb_calibration_create(struct tb_calibration *c, const struct tb_m
 void tb_calibration_free(struct tb_calibration *c);
 /* For tb_pass.observe; user: a struct tb_calibration. */
 void tb_calibration_observe(void *user, const struct tb_pass *p, uint32_t il);
+
+/* calibrate_pairs.c: parts of the above that concern neighbouring layers. */
+void tb_pairs_carve(struct tb_arena *a, struct tb_calibration *c);
+void tb_pairs_observe(struct tb_calibration *c, const struct tb_pass *p, uint32_t il);
+void tb_pairs_describe(const struct tb_calibration *c, uint32_t il, struct tb_gguf_writer *g);
+enum tb_status tb_pairs_put(const struct tb_calibration *c, uint32_t il, struct tb_gguf_writer *g,
+                            struct tb_error *err);
 
 /* Writes the profile; on a failure no file is left. */
 enum tb_status tb_calibration_write(const struct tb_calibration *c, const char *path, struct tb_error *err);

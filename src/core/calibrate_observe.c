@@ -58,6 +58,7 @@ static void carve(struct tb_calibration *c, struct tb_arena *a) {
     if (c->layers) c->layers[i] = sums;
     if ((size_t)l->n_kv * l->d_k > widest) widest = (size_t)l->n_kv * l->d_k;
   }
+  tb_pairs_carve(a, c);
   c->keys = tb_carve(a, c->n_batch * widest, sizeof *c->keys);
   c->scratch_floats = tb_round_up(tb_moment_scratch(c->n_batch), TB_ALIGN / sizeof(float));
   c->scratch = tb_carve(a, tb_team_threads(c->team) * c->scratch_floats, sizeof *c->scratch);
@@ -198,5 +199,6 @@ void tb_calibration_observe(void *user, const struct tb_pass *p, uint32_t il) {
     tasks += part_tasks(&j, part);
   tb_parallel_for(c->team, p->n, unrotate_task, &j);
   tb_parallel_for(c->team, tasks, observe_task, &j);
+  tb_pairs_observe(c, p, il);
   if (il == 0) c->tokens += p->n;
 }

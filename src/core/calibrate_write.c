@@ -223,7 +223,7 @@ static void describe_head(struct tb_gguf_writer *g, const struct tb_model *model
 
 static void describe(struct tb_gguf_writer *g, const struct tb_calibration *c) {
   describe_head(g, c->model, c->tokens);
-  for (uint32_t i = 0; i < c->model->hp.n_layer; i++)
+  for (uint32_t i = 0; i < c->model->hp.n_layer; i++) {
     for (int s = 0; s < STATISTICS; s++) {
       uint64_t ne[3];
       char name[64];
@@ -231,6 +231,8 @@ static void describe(struct tb_gguf_writer *g, const struct tb_calibration *c) {
       snprintf(name, sizeof name, "blk.%u.%s", i, statistics[s].name);
       if (dims) tb_gguf_add_tensor(g, name, TB_FMT_f32, dims, ne);
     }
+    tb_pairs_describe(c, i, g);
+  }
 }
 
 static enum tb_status put_layer(struct tb_gguf_writer *g, const struct writing *w, struct tb_error *err) {
@@ -277,6 +279,7 @@ enum tb_status tb_calibration_write(const struct tb_calibration *c, const char *
     w.l = &c->model->layers[i];
     w.sums = &c->layers[i];
     status = put_layer(g, &w, err);
+    if (!status) status = tb_pairs_put(c, i, g, err);
   }
   if (!status) status = tb_gguf_writer_close(g, true, err);
   tb_gguf_writer_free(g);

@@ -41,6 +41,8 @@ enum tb_status tb_context_check_options(const struct tb_context_options *o, stru
   if (o->n_batch > MAX_BATCH) return tb_fail(err, TB_E_ARG, "n_batch: %u is not in 1..%d", o->n_batch, MAX_BATCH);
   if (o->n_threads > TB_MAX_THREADS)
     return tb_fail(err, TB_E_ARG, "threads: %u is not in 1..%d", o->n_threads, TB_MAX_THREADS);
+  if (o->kv_plan && o->kv_merge)
+    return tb_fail(err, TB_E_ARG, "kv_plan and kv_merge exclude each other: a plan says merge=up and merge=down");
   if (o->kv_plan && (o->type_k || o->type_v))
     return tb_fail(err, TB_E_ARG,
                    "kv_plan: a plan and a cache type for all layers (type_k, type_v) exclude each other");
@@ -62,6 +64,11 @@ enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t
   if (status) return status;
   for (uint32_t i = 0; i < n_layer; i++)
     plan[i] = line;
+  for (uint32_t i = o->kv_merge; o->kv_merge && i + 1 < n_layer; i += 2) {
+    plan[i].merge = plan[i + 1].merge = (struct tb_merge_plan){.retain = TB_MERGE_RETAIN, .cosine = TB_MERGE_COSINE};
+    plan[i].merge.with = TB_MERGE_UP;
+    plan[i + 1].merge.with = TB_MERGE_DOWN;
+  }
   return TB_OK;
 }
 

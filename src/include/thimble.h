@@ -136,6 +136,7 @@ struct tb_context_options {
   const char *kv_profile; /* path of a profile that was measured on this model, for the types that use one; NULL: none */
   int32_t kv_window;   /* newest tokens kept in f16 beside a type that packs blocks; 0: 128, -1: none */
   int32_t kv_sinks;    /* first tokens likewise; 0: 5, -1: none */
+  uint32_t kv_merge;   /* from this layer on, pairs of layers share the directions of their keys and values; 0: none */
   uint32_t kv_recall;  /* while generating, attend to so many tokens chosen by clusters, and to the newest; 0: to all */
 };
 

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -12,6 +13,7 @@
 #include "cache/cache.h"
 #include "simd/isa.h"
 #include "support/count_alloc.h"
+#include "support/profile_make.h"
 
 enum { LAYERS = 2, HEADS = 6, KV = 2, D = 32, CTX = 420, BATCH = 220, WINDOW = 40, SINKS = 5 };
 
@@ -40,6 +42,38 @@ static void fill(source *keys_from, source *values_from) {
     queries[i] = tb_rng_normal(&rng);
 }
 
+static struct tb_profile *profile;
+
+/* What a profile would say of rows of this kind: both layers alike. */
+static void make_profile(void) {
+  static float joint[KV * D * KV * D], heads[KV * D * D];
+  for (size_t i = 0; i < KV * D; i++)
+    for (size_t j = 0; j < KV * D; j++)
+      joint[i * KV * D + j] = (i == j) + 0.3f * cosf((float)i - (float)j);
+  for (size_t i = 0; i < KV * D; i++)
+    for (size_t j = 0; j < D; j++)
+      heads[i * D + j] = (i % D == j) + 0.3f * cosf((float)(i % D) - (float)j);
+  static float k_cross[KV * KV * D], v_cross[KV * KV * D * D], cosine[4] = {0};
+  for (size_t i = 0; i < sizeof k_cross / sizeof *k_cross; i++)
+    k_cross[i] = sinf(3.0f * (float)i) / D;
+  for (size_t i = 0; i < sizeof v_cross / sizeof *v_cross; i++)
+    v_cross[i] = sinf(5.0f * (float)i) / D;
+  struct profile_entry entries[LAYERS * 5 + 3] = {
+      [LAYERS * 5] = {"blk.1.k.cross", k_cross, sizeof k_cross / sizeof *k_cross},
+      {"blk.1.v.cross", v_cross, sizeof v_cross / sizeof *v_cross},
+      {"blk.1.merge.cosine", cosine, 4},
+  };
+  static const char *const names[] = {"k.moment", "v.moment", "kr.moment", "q.moment", "o.metric"};
+  for (uint32_t i = 0; i < LAYERS * 5; i++) {
+    snprintf(entries[i].name, sizeof entries[i].name, "blk.%u.%s", i / 5, names[i % 5]);
+    entries[i].values = i % 5 < 2 ? joint : heads;
+    entries[i].n = i % 5 < 2 ? sizeof joint / sizeof *joint : sizeof heads / sizeof *heads;
+  }
+  profile = profile_make(entries, LAYERS * 5 + 3);
+  for (uint32_t i = 0; i < LAYERS; i++)
+    shapes[i].profile = profile;
+}
+
 static int setup(void **state) {
   (void)state;
   for (uint32_t p = 0; p < CTX; p++)
@@ -52,6 +86,13 @@ static int setup(void **state) {
     shapes[i] = (struct tb_kv_shape){
         .layer = i, .n_head = HEADS, .n_kv = KV, .d_k = D, .d_v = D, .scale = 0.125f, .rope = &rope};
   fill(plain_source, plain_source);
+  make_profile();
+  return 0;
+}
+
+static int teardown(void **state) {
+  (void)state;
+  tb_profile_free(profile);
   return 0;
 }
 
@@ -82,13 +123,22 @@ struct rig {
   struct tb_cache *cache;
 };
 
+/* "merge/TYPE": layers 0 and 1 merged, directions of that type. The rows of this test have nothing in common, so most
+ * are retained. */
+static const char *plan_type(struct tb_plan_layer *p, uint32_t layer, const char *type) {
+  if (strncmp(type, "merge/", 6) != 0) return type;
+  p->merge = (struct tb_merge_plan){.with = layer ? TB_MERGE_DOWN : TB_MERGE_UP, .retain = 130};
+  return type + 6;
+}
+
 /* False when this pair of types does not exist (three levels are for values only). */
 static bool rig_make(struct rig *r, const char *k, const char *v, unsigned threads, unsigned isa) {
   memset(r, 0, sizeof *r);
   for (int i = 0; i < LAYERS; i++) {
     r->plan[i] = *policy;
-    memcpy(r->plan[i].type_k, k, strlen(k) + 1);
-    memcpy(r->plan[i].type_v, v, strlen(v) + 1);
+    const char *type_k = plan_type(&r->plan[i], (uint32_t)i, k), *type_v = plan_type(&r->plan[i], (uint32_t)i, v);
+    memcpy(r->plan[i].type_k, type_k, strlen(type_k) + 1);
+    memcpy(r->plan[i].type_v, type_v, strlen(type_v) + 1);
   }
   r->config = (struct tb_cache_config){
       .n_layer = LAYERS, .shapes = shapes, .plan = r->plan, .n_ctx = CTX, .n_batch = BATCH, .n_threads = threads};
@@ -139,8 +189,17 @@ static void feed(struct rig *r, uint32_t from, uint32_t to, uint32_t most) {
 
 typedef void each_fn(const char *k, const char *v);
 
+/* Types that mean nothing without parameters. Random rows have no subspace: they keep most of it. */
+static const char *const variants[] = {"lowrank:30",         "lowrank:32:4:pca", "lowrank:x3",   "cskv:60",
+                                       "cskv:64:4:weighted", "merge/q8_0",       "merge/skvqx4", "merge/lowrank:x3"};
+
 /* Every type with itself, or for one side alone beside f16; the policies by turns with themselves. */
 static void each_pair(each_fn *fn) {
+  policy = &policies[0];
+  for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+    fn(variants[i], variants[i]);
+    fn("f16", variants[i]);
+  }
   const size_t n = sizeof policies / sizeof *policies - 1;
   for (size_t i = 0; tb_store_names()[i]; i++) {
     const char *name = tb_store_names()[i];
@@ -438,5 +497,5 @@ int main(void) {
                                      cmocka_unit_test(test_seams),      cmocka_unit_test(test_chunks),
                                      cmocka_unit_test(test_threads),    cmocka_unit_test(test_saving),
                                      cmocka_unit_test(test_truncation), cmocka_unit_test(test_hostile)};
-  return cmocka_run_group_tests(tests, setup, NULL);
+  return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -89,8 +89,41 @@ static void factors(void **state) {
     }
 }
 
+/* Any matrix is a rotation times a symmetric one without negative eigenvalues; singular ones too. */
+static void finds_rotations(void **state) {
+  (void)state;
+  struct tb_rng rng = {3};
+  static double q[MOST * MOST], polar_work[2 * MOST * MOST + MOST];
+  for (size_t n = 1; n <= 40; n += 13)
+    for (size_t rank = 0; rank <= n; rank += n > 20 ? 13 : 1) {
+      memset(a, 0, sizeof a);
+      for (size_t r = 0; r < rank; r++)
+        for (size_t i = 0; i < n; i++) {
+          const double x = tb_rng_normal(&rng);
+          for (size_t j = 0; j < n; j++)
+            a[i * n + j] += x * sin((double)(1 + r) * (double)(1 + j));
+        }
+      memcpy(q, a, n * n * sizeof *a);
+      tb_polar(q, n, polar_work);
+      for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++) {
+          double qq = 0, ij = 0, ji = 0;
+          for (size_t k = 0; k < n; k++) {
+            qq += q[i * n + k] * q[j * n + k];
+            ij += q[k * n + i] * a[k * n + j];
+            ji += q[k * n + j] * a[k * n + i];
+          }
+          if (fabs(qq - (i == j)) > 1e-9) fail_msg("n %zu, rank %zu: not a rotation: %g", n, rank, qq);
+          if (fabs(ij - ji) > 1e-9 * (double)n) fail_msg("n %zu, rank %zu: not symmetric", n, rank);
+          u[i * n + j] = (ij + ji) / 2;
+        }
+      tb_eigen_symmetric(u, n, values, work);
+      assert_true(values[n - 1] > -1e-9 * (double)n);
+    }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(solves_random), cmocka_unit_test(solves_degenerate),
-                                     cmocka_unit_test(factors)};
+                                     cmocka_unit_test(factors), cmocka_unit_test(finds_rotations)};
   return cmocka_run_group_tests_name("eigen", tests, NULL, NULL);
 }

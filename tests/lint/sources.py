@@ -16,7 +16,7 @@ LAYERS = [
     (r"src/include/", []),
     (r"src/base/", [r"base/", r"thimble\.h"]),
     (r"src/io/", [r"io/", r"base/", r"simd/(formats|half)\.(h|def)", r"thimble\.h"]),
-    (r"src/core/", [r"core/", r"models/arch\.h", r"cache/(cache|stats|plan/\w+)\.h", KERNEL_TABLE, r"simd/formats\.def",
+    (r"src/core/", [r"core/", r"models/arch\.h", r"cache/(align|cache|stats|plan/\w+)\.h", KERNEL_TABLE, r"simd/formats\.def",
                     r"io/", r"base/", r"thimble\.h"]),
     (r"src/cli/", [r"cli/", r"thimble\.h"]),
     (r"cache/", [r"cache/", KERNEL_TABLE, r"io/", r"base/", r"thimble\.h"]),
