@@ -6,6 +6,7 @@
 
 /* --kv-profile FILE, or what is at its usual place. */
 static const char *profile_of(const char *verb, struct cli_cache *c, const char *model) {
+  if (!c->profile && model) cli_reading(model); /* its header tells which profile is its own */
   if (!c->profile) return cli_profile_find(verb, model, c->found, sizeof c->found);
   return strcmp(c->profile, "none") == 0 ? NULL : c->profile;
 }
