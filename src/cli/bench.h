@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 
-enum { BENCH_VALUES = 64, BENCH_REPEATS = 1000, BENCH_RESULTS = 4096 };
+enum { BENCH_VALUES = 64, BENCH_REPEATS = 1000, BENCH_RESULTS = 4096, BENCH_TURNS = 32 };
 
 /* ---------------------------------------------------------------------------------------------------- bench_values.c
  */
@@ -82,10 +82,10 @@ struct tb_context *bench_context(const struct bench_model *m, const struct bench
                                  const struct bench_options *o);
 /* Feeds the prompt and generates; seconds it took. Negative on failure (said) and when stopped. */
 double bench_once(struct tb_context *ctx, const struct bench_test *t, uint32_t n_vocab);
-/* All repetitions. False on failure (said); stopped by Ctrl-C it returns what there is, perhaps nothing. `eta` counts
- * `done` of `all` tests. */
-bool bench_run(struct bench_model *m, const struct bench_options *o, struct bench_result *r, struct cli_eta *eta,
-               size_t done, size_t all);
+/* All repetitions of n tests, by turns. False on failure (said); stopped by Ctrl-C it returns what there is, perhaps
+ * nothing. `eta` counts `done` of `all` tests. */
+bool bench_run(struct bench_model *m, const struct bench_options *o, struct bench_result *r, size_t n,
+               struct cli_eta *eta, size_t done, size_t all);
 /* The number of threads that generates fastest; tries a few for a fraction of a second each. 0 on failure (said). */
 uint32_t bench_best_threads(const struct bench_model *m, const struct bench_test *t, const struct bench_options *o);
 /* Bytes touched to generate one token: weights, and the cache at the middle of the test. */

@@ -46,8 +46,9 @@ static void print_md(struct bench_printer *p, const struct bench_result *r) {
           (double)r->model.file_bytes / 0x1p30, (double)r->model.n_params / 1e9, r->model.isa, t->n_threads);
   if (p->batch) fprintf(p->to, " %u |", t->n_batch);
   if (p->cache) fprintf(p->to, " %s | %s |", type_k(t), type_v(t));
-  fprintf(p->to, " %s | %.2f ± %.2f | %.0f | %.0f | %.0f |", name, r->mean, r->deviation, r->cache_per_token,
-          (double)r->peak / 0x1p20, (double)r->anonymous / 0x1p20);
+  fprintf(p->to, " %s | %.2f ± %.2f | %.0f |", name, r->mean, r->deviation, r->cache_per_token);
+  if (r->peak) fprintf(p->to, " %.0f | %.0f |", (double)r->peak / 0x1p20, (double)r->anonymous / 0x1p20);
+  if (!r->peak) fputs(" | |", p->to);
   if (isfinite(bandwidth_share(r)))
     fprintf(p->to, " %.0f %% of %.1f GB/s", 100 * bandwidth_share(r), r->bandwidth / 1e9);
   fputs(" |", p->to);
@@ -108,8 +109,8 @@ static void print_fields(struct bench_printer *p, const struct bench_result *r) 
       cli_real("bytes_touched_per_token", t->n_prompt ? NAN : bench_touched(r)),
       cli_real("read_bandwidth", or_nan(r->bandwidth)),
       cli_real("bandwidth_used", bandwidth_share(r)),
-      cli_integer("peak_rss", r->peak),
-      cli_integer("peak_anonymous", r->anonymous),
+      cli_real("peak_rss", or_nan((double)r->peak)),
+      cli_real("peak_anonymous", or_nan((double)r->anonymous)),
       cli_real("celsius_before", or_nan(r->before.celsius)),
       cli_real("celsius_after", or_nan(r->after.celsius)),
       cli_real("mhz", or_nan(r->after.mhz)),

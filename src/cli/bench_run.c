@@ -131,42 +131,60 @@ static bool measure_bandwidth(struct bench_model *m, struct bench_result *r) {
   return true;
 }
 
-static bool repeat(const struct bench_model *m, const struct bench_options *o, struct tb_context *ctx,
-                   struct bench_result *r, struct cli_eta *eta, size_t done, size_t all) {
-  const uint32_t first = o->no_warmup ? 1 : 0;
-  for (uint32_t i = first; i <= o->repeats && !cli_interrupted(); i++) { /* run 0 warms up */
-    cli_eta_show(eta, (double)done + (double)i / (o->repeats + 1), (double)all, "bench: test");
-    cli_cool_down();
-    double seconds = bench_once(ctx, &r->test, m->info.n_vocab);
-    if (seconds < 0) return cli_interrupted();
-    if (i > 0) r->samples[r->n_samples++] = seconds;
-  }
+/* Run 0 warms up. Several tests take turns, so that a machine whose speed drifts treats all of them alike. */
+static bool repeat(const struct bench_model *m, const struct bench_options *o, struct tb_context **ctx,
+                   struct bench_result *r, size_t n, struct cli_eta *eta, size_t done, size_t all) {
+  for (uint32_t i = o->no_warmup ? 1 : 0; i <= o->repeats; i++)
+    for (size_t k = 0; k < n; k++) {
+      cli_eta_show(eta, (double)done + (double)(i * n + k) / (o->repeats + 1), (double)all, "bench: test");
+      cli_cool_down();
+      if (cli_interrupted()) return true;
+      double seconds = bench_once(ctx[k], &r[k].test, m->info.n_vocab);
+      if (seconds < 0) return cli_interrupted();
+      if (i > 0) r[k].samples[r[k].n_samples++] = seconds;
+    }
   return true;
 }
 
-bool bench_run(struct bench_model *m, const struct bench_options *o, struct bench_result *r, struct cli_eta *eta,
-               size_t done, size_t all) {
+static void begin(const struct bench_model *m, struct bench_result *r) {
   const time_t t = time(NULL);
   struct tm utc;
   strftime(r->time, sizeof r->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &utc));
   r->model = m->info;
   r->file = m->file;
   r->n_samples = 0;
+  bench_read_sensors("", &r->before);
+}
+
+static bool finish(struct bench_model *m, const struct bench_options *o, struct tb_context *ctx, struct bench_result *r,
+                   bool alone) {
+  bench_read_sensors("", &r->after);
+  note_memory(m, o, ctx, r);
+  if (!alone) r->peak = r->anonymous = 0; /* the process holds the others' caches too */
+  if (r->n_samples == 0) return true;
+  summarise(r);
+  return measure_bandwidth(m, r);
+}
+
+bool bench_run(struct bench_model *m, const struct bench_options *o, struct bench_result *r, size_t n,
+               struct cli_eta *eta, size_t done, size_t all) {
+  struct tb_context *ctx[BENCH_TURNS] = {0};
   if (done && o->delay > 0) {
     struct timespec wait = {(time_t)o->delay, (long)(fmod(o->delay, 1) * 1e9)};
     nanosleep(&wait, NULL); /* Ctrl-C ends it */
   }
   reset_peak();
-  struct tb_context *ctx = bench_context(m, &r->test, r->test.n_prompt + r->test.n_gen, o);
-  if (!ctx) return cli_interrupted();
-  bench_read_sensors("", &r->before);
-  bool ok = repeat(m, o, ctx, r, eta, done, all);
-  bench_read_sensors("", &r->after);
-  note_memory(m, o, ctx, r);
-  tb_context_free(ctx);
-  if (r->n_samples == 0) return ok;
-  summarise(r);
-  return ok && measure_bandwidth(m, r);
+  bool ok = true;
+  for (size_t k = 0; ok && k < n; k++) {
+    begin(m, &r[k]);
+    ok = (ctx[k] = bench_context(m, &r[k].test, r[k].test.n_prompt + r[k].test.n_gen, o)) != NULL;
+  }
+  if (ok) ok = repeat(m, o, ctx, r, n, eta, done, all);
+  for (size_t k = 0; k < n; k++) {
+    if (ok) ok = finish(m, o, ctx[k], &r[k], n == 1);
+    tb_context_free(ctx[k]);
+  }
+  return ok || cli_interrupted();
 }
 
 double bench_touched(const struct bench_result *r) {

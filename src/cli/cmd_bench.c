@@ -22,7 +22,7 @@ struct bench_args {
   const char *format, *to_stderr, *sustain, *compare, *plot;
   uint32_t n_ctx;
   float delay;
-  bool sweep, auto_threads, progress, help;
+  bool sweep, turns, auto_threads, progress, help;
   struct bench_options options;
   struct cli_cache cache; /* window, sinks, profile */
   struct cli_cpus cpus;
@@ -197,25 +197,38 @@ static bool size_of(const struct bench_args *a, size_t i, struct bench_test *t) 
   return true;
 }
 
-/* Test number `i` of a model in llama-bench's order, sizes fastest; false behind the last. Sizes of 0 tokens are left
- * out by the caller. */
-static bool test_of(const struct bench_args *a, size_t i, struct bench_test *t) {
-  size_t caches = 0, sizes = 0;
+static size_t count_caches(const struct bench_args *a) {
   struct bench_test probe;
-  while (cache_of(a, caches, &probe))
-    caches++;
-  while (size_of(a, sizes, &probe))
-    sizes++;
-  size_of(a, i % sizes, t);
-  i /= sizes;
-  t->n_depth = a->depth.v[i % a->depth.n];
-  i /= a->depth.n;
-  t->n_threads = a->threads.v[i % a->threads.n];
-  i /= a->threads.n;
-  cache_of(a, i % caches, t);
-  i /= caches;
-  const uint32_t ubatch = a->ubatch.v[i % a->ubatch.n];
-  i /= a->ubatch.n;
+  size_t n = 0;
+  while (cache_of(a, n, &probe))
+    n++;
+  return n;
+}
+
+static size_t count_sizes(const struct bench_args *a) {
+  struct bench_test probe;
+  size_t n = 0;
+  while (size_of(a, n, &probe))
+    n++;
+  return n;
+}
+
+/* The lowest digit of *i in a number system of base n; the others stay. */
+static size_t digit(size_t *i, size_t n) {
+  const size_t d = *i % n;
+  *i /= n;
+  return d;
+}
+
+/* Test number `i` of a model in llama-bench's order, sizes fastest, with --turns caches; false behind the last. Sizes
+ * of 0 tokens are left out by the caller. */
+static bool test_of(const struct bench_args *a, size_t i, struct bench_test *t) {
+  if (a->turns) cache_of(a, digit(&i, count_caches(a)), t);
+  size_of(a, digit(&i, count_sizes(a)), t);
+  t->n_depth = a->depth.v[digit(&i, a->depth.n)];
+  t->n_threads = a->threads.v[digit(&i, a->threads.n)];
+  if (!a->turns) cache_of(a, digit(&i, count_caches(a)), t);
+  const uint32_t ubatch = a->ubatch.v[digit(&i, a->ubatch.n)];
   if (i >= a->batch.n) return false;
   t->n_batch = batch_of(a->batch.v[i], ubatch);
   return true;
@@ -259,24 +272,34 @@ static bool open_shape(struct bench_model *m, const char *spec, char **text, cha
   return true;
 }
 
+/* Prints n new results; false when the first of them has nothing to show: it was stopped. */
+static bool print_results(struct run *run, size_t n) {
+  cli_eta_end(&run->eta);
+  for (size_t k = 0; k < n; k++) {
+    if (run->results[run->n].n_samples == 0) return false;
+    for (size_t p = 0; p < run->n_printers; p++)
+      bench_print(&run->printers[p], &run->results[run->n]);
+    run->n++;
+  }
+  return true;
+}
+
 static int run_tests(struct run *run, struct bench_model *m) {
+  const struct bench_args *a = run->args;
+  const size_t together = a->turns ? count_caches(a) : 1;
   struct bench_test t;
-  for (size_t i = 0; test_of(run->args, i, &t) && !cli_interrupted(); i++) {
+  struct tb_error err;
+  for (size_t i = 0; test_of(a, i, &t) && !cli_interrupted(); i += together) {
     if (t.n_prompt + t.n_gen == 0) continue;
-    if (run->n == BENCH_RESULTS) {
-      fprintf(stderr, "thimble bench: more than %d tests\n", BENCH_RESULTS);
+    if (run->n + together > BENCH_RESULTS || together > BENCH_TURNS) {
+      fprintf(stderr, "thimble bench: more than %d tests, or more than %d by turns\n", BENCH_RESULTS, BENCH_TURNS);
       return CLI_USAGE;
     }
-    struct bench_result *r = &run->results[run->n];
-    struct tb_error err;
-    r->test = t;
-    if (!bench_run(m, &run->args->options, r, &run->eta, run->n, run->all)) return CLI_FAILED;
-    if (r->n_samples == 0) break; /* stopped */
+    for (size_t k = 0; k < together; k++)
+      test_of(a, i + k, &run->results[run->n + k].test);
+    if (!bench_run(m, &a->options, &run->results[run->n], together, &run->eta, run->n, run->all)) return CLI_FAILED;
     if (cli_check_model(m->model, &err) != TB_OK) return cli_report("bench", &err);
-    cli_eta_end(&run->eta);
-    run->n++;
-    for (size_t p = 0; p < run->n_printers; p++)
-      bench_print(&run->printers[p], r);
+    if (!print_results(run, together)) break;
   }
   return CLI_OK;
 }
@@ -378,6 +401,8 @@ int cmd_bench(int argc, char **argv) {
       {NULL, "--kv-plan", CLI_LIST, &a.plans, 0, 0, "FILE", "plan file for the cache; may be repeated"},
       CLI_CACHE_OPTIONS(a.cache),
       {"-r", "--repetitions", CLI_U32, &a.options.repeats, 1, BENCH_REPEATS, "N", "runs per test (5)"},
+      {NULL, "--turns", CLI_FLAG, &a.turns, 0, 0, NULL,
+       "caches by turns, each run once and then again: for machines whose speed drifts"},
       {NULL, "--delay", CLI_FLOAT, &a.delay, 0, 86400, "S", "seconds to wait between tests (0)"},
       {NULL, "--no-warmup", CLI_FLAG, &a.options.no_warmup, 0, 0, NULL, "no run before the first that counts"},
       {NULL, "--real-fill", CLI_FLAG, &a.options.real_fill, 0, 0, NULL,

@@ -40,6 +40,12 @@ class Tests(Bench):
         self.assertEqual([(row["type_k"], row["type_v"]) for row in rows], [("q8_0", "q8_0"), ("q8_0", "q4_0")])
         self.refused(*SMALL, "--cache", "q8_0/", word="--cache")
 
+    def test_turns(self):
+        rows = self.rows(*SMALL, "-p", "4", "-n", "2", "-d", "0,8", "--cache", "f16", "--cache", "q8_0", "--turns")
+        self.assertEqual([(row["test"], row["type_k"]) for row in rows],
+                         [(f"{size}{depth}", cache) for depth in ("", " @ d8") for size in ("pp4", "tg2") for cache in ("f16", "q8_0")])
+        self.assertTrue(all(len(row["samples_ns"]) == 2 and row["peak_rss"] is None for row in rows))
+
     def test_fields(self):
         row = self.rows(*SMALL, "-p", "0", "-n", "3", "-d", "32", "-ctk", "q8_0", "-ctv", "q4_0", "-r", "3")[0]
         for key in ("build_commit", "cpu_info", "backends", "model_filename", "model_type", "model_size", "model_n_params",
