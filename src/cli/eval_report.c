@@ -338,7 +338,8 @@ static bool on_front(const struct eval *e, const struct eval_config *c, bool low
     const struct eval_config *o = &e->configs[i];
     if (o == c) continue;
     const double ob = badness(e, o), cb = badness(e, c);
-    if (o->bits_all <= c->bits_all && !better(low, cb, ob) && (o->bits_all < c->bits_all || better(low, ob, cb)))
+    if (o->bits_stored <= c->bits_stored && !better(low, cb, ob) &&
+        (o->bits_stored < c->bits_stored || better(low, ob, cb)))
       return false;
   }
   return true;
@@ -349,7 +350,7 @@ static void plot_points(const struct eval *e, const struct cli_plot *p, const ch
   for (size_t i = 1; i < e->n_configs; i++) {
     const struct eval_config *c = &e->configs[i];
     if (front_only && !on_front(e, c, low)) continue;
-    fprintf(p->script, "%.6g %.6g \"", c->bits_all, badness(e, c));
+    fprintf(p->script, "%.6g %.6g \"", c->bits_stored, badness(e, c));
     cli_plot_text(p, c->name);
     fputs("\"\n", p->script);
   }
@@ -363,12 +364,11 @@ bool eval_plot(struct eval *e, const char *path) {
   plot_points(e, &p, "all", false, low);
   plot_points(e, &p, "front", true, low);
   fprintf(p.script,
-          "set xlabel 'bits per cached value at %u tokens, windows included'\nset ylabel '%s'\n%s"
+          "set xlabel 'bits per cached value, as stored'\nset ylabel '%s'\n%s"
           "set logscale x 2\nset offsets graph 0, graph 0.15, 0, 0\n"
           "plot $front using 1:2 smooth unique with lines lw 2 lc rgb '#d95f02' title 'Pareto front', "
           "$all using 1:2 with points pt 7 ps 0.9 lc rgb '#1f77b4' notitle, "
           "$all using 1:2:3 with labels left offset 0.8,0.5 noenhanced notitle\n",
-          e->n_ctx,
           low              ? "KL divergence from the f32 cache, nats"
           : e->n_questions ? "right answers, %"
                            : "same greedy tokens, median",
