@@ -19,8 +19,8 @@
  * with 16. Limits: head sizes that are a multiple of 32, up to 256.
  *
  * Values are turned into the basis of skvqx_basis.c when the profile has the statistics for it, keys and values else by
- * a Walsh-Hadamard transform; a basis takes 8·d² + 4·d bytes per head, whatever the context. Keys do not gain by a
- * basis of their own: what it saves in the mean error of scores it loses where attention is sharp.
+ * a Walsh-Hadamard transform; a basis takes 8·d² + 4·d bytes per head, whatever the context. Keys do not
+ * gain by a basis of their own (cache/README.md has the numbers).
  *
  * Arguments, after ':' and joined by '+', for comparisons: rot=none, rot=had, rot=cal; clip=N (keys: percent of a
  * channel's range that the levels span before they are fitted); fit=N (rounds of that). */
