@@ -1,6 +1,7 @@
-/* kvblock: any bytes as stored keys and values, as a damaged or foreign session could bring them. Every store turns them
- * into numbers without touching a byte outside its memory, and what is exact is the same on every tier. Bytes 0 … 4
- * choose store, side, head size and rows; the rest fills the memory. */
+/* kvblock: any bytes as stored keys and values, as a damaged or foreign session could bring them (the tables that a store
+ * keeps beside its rows are its own: no session holds them). Every store turns the bytes into numbers without touching a
+ * byte outside its memory, and what is exact is the same on every tier. Bytes 0 … 4 choose store, side, head size and
+ * rows; the rest fills the memory. */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
@@ -74,6 +75,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   st.mem = aligned(bytes); /* exactly: a sanitizer sees what is read behind it */
   void *scratch = aligned(TB_STORE_SCRATCH);
   for (size_t i = 0; i < bytes; i++) st.mem[i] = in.n ? in.p[i % in.n] : 0;
+  st.kernels = &tiers[0];
+  if (ops->init) {
+    void *work = ops->init_bytes ? aligned(ops->init_bytes(&st.config)) : NULL;
+    ops->init(&st, work);
+    free(work);
+  }
   for (int tier = 0; tier < 2; tier++) {
     st.kernels = &tiers[tier];
     use(&st, rows[tier], scratch);
