@@ -68,6 +68,10 @@ struct cli_memory {
   const char *prefer; /* "quality" … or NULL */
   bool stats;
 };
+#define CLI_MEMORY_OPTIONS(m)                                                                                          \
+  {NULL, "--ram", CLI_STRING, &(m).ram, 0, 0, "SIZE",                                                                  \
+   "memory to stay within: 2G, 1.5G, 800M (default: what the machine has)"},                                           \
+  {NULL, "--prefer", CLI_STRING, &(m).prefer, 0, 0, "WHAT", "quality (default), speed or context, where memory does not allow all"}
 /* Fills ram and prefer of `out`; reports errors itself. */
 bool cli_memory_options(const char *verb, const struct cli_memory *m, struct tb_plan_options *out);
 /* Plans for a model (NULL: the bundled one) and puts context and cache types into `options`, which point into *plan
@@ -97,6 +101,15 @@ struct cli_cpus {
 bool cli_use_cpus(const char *verb, const struct cli_cpus *c, bool threads_given);
 /* Between tokens and batches: waits while the device is too warm, until it is cooler or the user interrupts. */
 void cli_cool_down(void);
+
+/* How tokens are drawn; s: a struct tb_sampler_options. Its seed is the verb's own. */
+#define CLI_SAMPLER_OPTIONS(s)                                                                                         \
+  {NULL, "--temp", CLI_FLOAT, &(s).temperature, 0, 1000, "T", "temperature, 0: always the likeliest (0.8)"},           \
+  {NULL, "--top-k", CLI_U32, &(s).top_k, 0, INT32_MAX, "N", "keep the N likeliest, 0: all (40)"},                      \
+  {NULL, "--top-p", CLI_FLOAT, &(s).top_p, 0, 1, "P", "keep the likeliest that sum up to P (0.95)"},                   \
+  {NULL, "--min-p", CLI_FLOAT, &(s).min_p, 0, 1, "P", "drop what is less likely than P times the best (0.05)"},        \
+  {NULL, "--repeat-penalty", CLI_FLOAT, &(s).repeat_penalty, 1e-6, 1000, "X", "1: none (1.0)"},                        \
+  {NULL, "--repeat-last-n", CLI_U32, &(s).repeat_last_n, 0, 1 << 20, "N", "tokens the penalty looks back on (64)"}
 
 /* Progress of the prompt on stderr when that is a terminal; user: a zeroed struct. */
 struct cli_progress {
