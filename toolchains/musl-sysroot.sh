@@ -9,7 +9,7 @@ dir=${1:?usage: toolchains/musl-sysroot.sh DIR}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 cd "$dir"
-apt-get download musl:arm64 musl-dev:arm64
+apt-get download musl:arm64 musl-dev:arm64 >&2 # which talks on the standard output
 for package in musl_*.deb musl-dev_*.deb; do
   dpkg -x "$package" .
   rm "$package"
