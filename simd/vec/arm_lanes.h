@@ -1,6 +1,6 @@
 /* Sums of four bytes times four bytes in each 32-bit lane, for kernels whose lanes are tokens or channels. The same source
  * serves two tiers: with dot product instructions where the file is compiled for them, else with widening multiplies into
- * 16-bit sums (LANES_WIDE 0: the user bounds how many products meet there, lanes_flush empties them). */
+ * 16-bit sums (the user bounds how many products meet there, lanes_sum empties them). */
 #ifndef TB_SIMD_VEC_ARM_LANES_H
 #define TB_SIMD_VEC_ARM_LANES_H
 
@@ -9,20 +9,16 @@
 
 #if defined(__ARM_FEATURE_DOTPROD)
 
-enum { LANES_WIDE = 1 };
 typedef int32x4_t lanes;
 
 TB_INLINE lanes lanes_zero(void) { return vdupq_n_s32(0); }
 TB_INLINE int32x4_t lanes_sum(lanes x) { return x; }
-/* acc += u · (dword `lane` of s, 8 bytes); _Q: of 16 bytes; _QU: both factors unsigned. */
+/* acc += u · (dword `lane` of s, 8 bytes); _Q: of 16 bytes. */
 #define LANES_DOT(acc, u, s, lane) vdotq_lane_s32(acc, vreinterpretq_s8_u8(u), s, lane)
 #define LANES_DOT_Q(acc, u, s, lane) vdotq_laneq_s32(acc, vreinterpretq_s8_u8(u), s, lane)
-#define LANES_DOT_QU(acc, u, s, lane)                                                                                  \
-  vreinterpretq_s32_u32(vdotq_laneq_u32(vreinterpretq_u32_s32(acc), u, vreinterpretq_u8_s8(s), lane))
 
 #else
 
-enum { LANES_WIDE = 0 };
 typedef struct {
   int16x8_t low, high;
 } lanes;
@@ -38,7 +34,6 @@ TB_INLINE lanes lanes_dot(lanes acc, int8x16_t u, int8x16_t four) {
   lanes_dot(acc, vreinterpretq_s8_u8(u), vreinterpretq_s8_s32(vdupq_lane_s32(vreinterpret_s32_s8(s), lane)))
 #define LANES_DOT_Q(acc, u, s, lane)                                                                                   \
   lanes_dot(acc, vreinterpretq_s8_u8(u), vreinterpretq_s8_s32(vdupq_laneq_s32(vreinterpretq_s32_s8(s), lane)))
-#define LANES_DOT_QU LANES_DOT_Q
 
 #endif
 

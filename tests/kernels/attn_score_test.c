@@ -9,7 +9,7 @@
 #include "simd/kernels.h"
 
 static const size_t sizes[] = {32, 64, 96, 128, 256, 512};
-static const size_t heads[] = {1, 2, 3, 4, 5, 7, 8};
+static const size_t heads[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
 enum { HEADS = sizeof heads / sizeof *heads };
 static size_t count(void) { return tb_check_short() ? 4 : sizeof sizes / sizeof *sizes; }
 
