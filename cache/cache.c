@@ -205,7 +205,7 @@ enum tb_status tb_cache_pieces(struct tb_cache *c, tb_cache_piece_fn fn, void *u
 enum tb_status tb_cache_verify(const struct tb_cache *c, struct tb_error *err) {
   for (uint32_t i = 0; i < c->config.n_layer; i++)
     if (c->layers[i]->ops->verify && !c->layers[i]->ops->verify(c->layers[i]))
-      return tb_fail(err, TB_E_FORMAT, "layer %u: the saved clusters are impossible", i);
+      return tb_fail(err, TB_E_FORMAT, "layer %u: %s: what was saved is impossible", i, c->layers[i]->ops->name);
   return TB_OK;
 }
 

@@ -313,6 +313,11 @@ static enum tb_status merge_pieces(struct tb_policy *self, tb_cache_piece_fn fn,
   return status;
 }
 
+static bool merge_verify(const struct tb_policy *self) {
+  const struct tb_plain *p = &((const struct tb_merge *)(const void *)self)->plain;
+  return tb_merged_verify(&p->k.main, p->k.encoded) && tb_merged_verify(&p->v.main, p->v.encoded);
+}
+
 const struct tb_policy_ops tb_policy_merge = {.name = "merge",
                                               .check = merge_check,
                                               .need = merge_need,
@@ -324,4 +329,5 @@ const struct tb_policy_ops tb_policy_merge = {.name = "merge",
                                               .state_words = merge_state_words,
                                               .get_state = merge_get_state,
                                               .set_state = merge_set_state,
-                                              .pieces = merge_pieces};
+                                              .pieces = merge_pieces,
+                                              .verify = merge_verify};

@@ -33,5 +33,7 @@ void tb_merged_put(struct tb_store *st, uint32_t head, uint32_t t0, const float 
 
 /* The records of the first `rows` rows of a head. */
 void tb_merged_records(const struct tb_store *st, uint32_t head, uint32_t rows, unsigned char **at, size_t *bytes);
+/* False when records that were read from a file name rows that no block has, or not in ascending order. */
+bool tb_merged_verify(const struct tb_store *st, uint32_t rows);
 
 #endif

@@ -178,6 +178,17 @@ void tb_merged_records(const struct tb_store *st, uint32_t head, uint32_t rows, 
   *bytes = rows / BLOCK * record;
 }
 
+bool tb_merged_verify(const struct tb_store *st, uint32_t rows) {
+  const uint32_t keep = merged(st)->keep;
+  for (uint32_t head = 0; head < st->config.n_heads; head++)
+    for (uint32_t t = 0; t < rows; t += BLOCK) {
+      const struct record r = record_at(st, head, t);
+      for (uint32_t i = 0; i < keep; i++)
+        if (r.which[i] >= BLOCK || (i > 0 && r.which[i] <= r.which[i - 1])) return false;
+    }
+  return true;
+}
+
 static void span(const struct tb_store_config *c, uint32_t head, uint32_t rows, size_t *offset, size_t *bytes) {
   (void)c, (void)head, (void)rows;
   *offset = *bytes = 0; /* where records begin depends on more than the configuration: tb_merged_records */

@@ -1,6 +1,6 @@
-/* session: any bytes as a session file, loaded into a live conversation. Whatever is wrong is refused with one line and
- * the conversation stays as it was; what is accepted can be continued and saved. The mutator keeps the checksums right,
- * so that the fields behind them are reached. */
+/* session: any bytes as a session file, loaded into a live conversation (plain, with recall, with merged layers).
+ * Whatever is wrong is refused with one line and the conversation stays as it was; what is accepted can be continued and
+ * cut. The mutator keeps the checksums right, so that the fields behind them are reached. */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdio.h>
@@ -9,92 +9,132 @@
 #include "base/rng.h"
 #include "thimble.h"
 
-enum { HEADER = 72, CRC = 4, TRAILER = 8, BLOCK = 1 << 20, LIVE = 5, N_CTX = 32 };
+enum { HEADER = 72, CRC = 4, TRAILER = 8, BLOCK = 1 << 20, LIVE = 5, PLAN = 32 /* where a file names its plan */ };
 
 static const char shape[] =
-    "architecture = llama\nname = test\nn_layer = 1\nn_embd = 64\nn_head = 2\nn_head_kv = 1\nn_ff = 32\n"
-    "n_vocab = 300\nn_ctx = 32\nrope_base = 10000\nrms_eps = 1e-5\ntied = yes\npre = smollm\n";
-static struct tb_model *model;
-static struct tb_context *live;
+    "architecture = llama\nname = test\nn_embd = 64\nn_head = 2\nn_head_kv = 1\nn_ff = 32\n"
+    "n_vocab = 300\nn_ctx = 192\nrope_base = 10000\nrms_eps = 1e-5\ntied = yes\npre = smollm\n";
+
+/* A conversation for each way of keeping things; a file goes to the one whose plan it names. */
+static struct kind {
+  const char *layers, *plan;
+  uint32_t n_ctx;
+  int saved; /* tokens of the sample */
+  struct tb_model *model;
+  struct tb_context *live;
+  double want; /* what the live conversation answers */
+  uint8_t sample[1 << 14];
+  size_t sample_size;
+} kinds[] = {
+    {.layers = "n_layer = 1\n", .plan = "thimble-plan 1\n0 q8_0 f16\n", .n_ctx = 32, .saved = 3},
+    {.layers = "n_layer = 1\n", .n_ctx = 192, .saved = 165,
+     .plan = "thimble-plan 1\n0 q8_0 q4_0 window=0 sinks=1 recall=16 cluster=8 segment=160\n"},
+    {.layers = "n_layer = 2\n", .n_ctx = 192, .saved = 165,
+     .plan = "thimble-plan 1\n0 q4_0 q4_0 window=0 sinks=1 merge=up cosine=0\n1 q4_0 q4_0 window=0 sinks=1 merge=down cosine=0\n"},
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
 static const char *path;
-static uint8_t sample[1 << 16];
-static size_t sample_size;
 
-static void feed(tb_token first, int n) {
+static void feed(const struct kind *k, tb_token first, int n) {
   struct tb_error err;
-  for (tb_token i = 0; i < n; i++) FUZZ_CHECK(tb_eval(live, &(tb_token){(first + i) % 300}, 1, NULL, NULL, &err) == TB_OK);
+  for (tb_token i = 0; i < n; i++) FUZZ_CHECK(tb_eval(k->live, &(tb_token){(first + i) % 300}, 1, NULL, NULL, &err) == TB_OK);
 }
 
-static void set_up(void) {
-  struct tb_error err;
-  const struct tb_synth_options options = {.shape = shape, .type = "q8_0", .seed = 3};
-  const struct tb_context_options co = {.n_ctx = N_CTX, .n_threads = 1, .type_k = "q8_0", .type_v = "f16"};
-  const char *file = fuzz_scratch("gguf");
-  path = fuzz_scratch("session");
-  FUZZ_CHECK(tb_synth(file, &options, NULL, &err) == TB_OK);
-  FUZZ_CHECK(tb_model_open(&model, file, NULL, &err) == TB_OK);
-  FUZZ_CHECK(tb_context_create(&live, model, &co, &err) == TB_OK);
-  feed(100, 3);
-  FUZZ_CHECK(tb_session_save(live, path, "words", 5, &err) == TB_OK);
-  FILE *f = fopen(path, "rb");
-  FUZZ_CHECK(f);
-  sample_size = fread(sample, 1, sizeof sample, f);
-  fclose(f);
-  FUZZ_CHECK(tb_truncate(live, 0, &err) == TB_OK);
-  feed(7, LIVE);
-}
-
-/* What the live conversation answers: a sum over the logits of one more token, which is taken back. */
-static double answer(void) {
-  struct tb_error err;
+static uint32_t length(const struct kind *k) {
   struct tb_context_info info;
-  tb_context_get_info(live, &info);
-  feed(42, 1);
+  tb_context_get_info(k->live, &info);
+  return info.n_past;
+}
+
+/* A sum over the logits of one more token, which is taken back. */
+static double answer(const struct kind *k) {
+  const uint32_t n = length(k);
+  feed(k, 42, 1);
   double sum = 0;
-  for (int i = 0; i < 300; i++) sum += (double)tb_logits(live)[i] * (i + 1);
-  FUZZ_CHECK(tb_truncate(live, info.n_past, &err) == TB_OK);
+  for (int i = 0; i < 300; i++) sum += (double)tb_logits(k->live)[i] * (i + 1);
+  FUZZ_CHECK(tb_truncate(k->live, n, NULL) == TB_OK);
   return sum;
 }
 
-static void check_accepted(void *extra, size_t n) {
+static const char *profile_of(const struct tb_model *model, const char *file) {
+  static char text[4000];
   struct tb_error err;
-  struct tb_context_info info;
+  for (size_t i = 0; i < sizeof text; i++) text[i] = "the quick brown fox "[i * i % 20];
+  const struct tb_calibrate_options o = {.n_tokens = 600, .n_ctx = 128, .n_threads = 1, .no_losses = true};
+  FUZZ_CHECK(tb_calibrate(model, text, sizeof text, file, &o, NULL, NULL, &err) == TB_OK);
+  return file;
+}
+
+static void start(struct kind *k, const char *file, const char *profile) {
+  struct tb_error err;
+  char text[1024];
+  snprintf(text, sizeof text, "%s%s", shape, k->layers);
+  const struct tb_synth_options options = {.shape = text, .type = "q8_0", .seed = 3};
+  FUZZ_CHECK(tb_synth(file, &options, NULL, &err) == TB_OK);
+  FUZZ_CHECK(tb_model_open(&k->model, file, NULL, &err) == TB_OK);
+  struct tb_context_options co = {.n_ctx = k->n_ctx, .n_threads = 1, .kv_plan = k->plan};
+  if (strstr(k->plan, "merge")) co.kv_profile = profile_of(k->model, profile);
+  FUZZ_CHECK(tb_context_create(&k->live, k->model, &co, &err) == TB_OK);
+  feed(k, 100, k->saved);
+  FUZZ_CHECK(tb_session_save(k->live, path, "words", 5, &err) == TB_OK);
+  FILE *f = fopen(path, "rb");
+  FUZZ_CHECK(f);
+  k->sample_size = fread(k->sample, 1, sizeof k->sample, f);
+  FUZZ_CHECK(k->sample_size < sizeof k->sample);
+  fclose(f);
+  FUZZ_CHECK(tb_truncate(k->live, 0, &err) == TB_OK);
+  feed(k, 7, LIVE);
+  k->want = answer(k);
+}
+
+static void set_up(void) {
+  if (path) return;
+  const char *file = fuzz_scratch("gguf"), *profile = fuzz_scratch("profile");
+  path = fuzz_scratch("session");
+  for (size_t i = 0; i < KINDS; i++) start(&kinds[i], file, profile);
+}
+
+/* The cache may hold any numbers, so that logits may be refused; taking tokens back unpacks what was packed. */
+static void check_accepted(const struct kind *k, void *extra, size_t n) {
+  struct tb_error err;
   volatile unsigned char sum = 0;
   for (size_t i = 0; i < n; i++) sum = (unsigned char)(sum + ((unsigned char *)extra)[i]);
-  tb_session_free_extra(live, extra);
-  tb_context_get_info(live, &info);
-  FUZZ_CHECK(info.n_past <= N_CTX);
-  if (info.n_past < N_CTX) { /* the cache may hold any numbers, so the logits may be refused */
-    enum tb_status s = tb_eval(live, &(tb_token){1}, 1, NULL, NULL, &err);
-    FUZZ_CHECK(s == TB_OK || s == TB_E_NUMERIC);
+  tb_session_free_extra(k->live, extra);
+  FUZZ_CHECK(length(k) <= k->n_ctx);
+  for (uint32_t more = 2; more-- > 0;) {
+    if (length(k) < k->n_ctx) {
+      enum tb_status s = tb_eval(k->live, &(tb_token){1}, 1, NULL, NULL, &err);
+      FUZZ_CHECK(s == TB_OK || s == TB_E_NUMERIC);
+    }
+    FUZZ_CHECK(tb_truncate(k->live, more ? length(k) / 2 : 0, &err) == TB_OK);
   }
-  FUZZ_CHECK(tb_truncate(live, 0, &err) == TB_OK);
-  feed(7, LIVE);
+  feed(k, 7, LIVE);
+}
+
+static struct kind *kind_of(const uint8_t *data, size_t size) {
+  for (size_t i = 1; size >= HEADER && i < KINDS; i++)
+    if (memcmp(data + PLAN, kinds[i].sample + PLAN, 8) == 0) return &kinds[i];
+  return &kinds[0];
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static double want;
   static unsigned refused;
   struct tb_error err = {0};
-  struct tb_context_info info;
   void *extra = NULL;
   size_t n = 0;
-  if (!model) {
-    set_up();
-    want = answer();
-  }
+  set_up();
+  struct kind *k = kind_of(data, size);
   fuzz_write(path, data, size);
-  enum tb_status s = tb_session_load(live, path, &extra, &n, &err);
+  enum tb_status s = tb_session_load(k->live, path, &extra, &n, &err);
   if (s == TB_OK) {
-    check_accepted(extra, n);
-    FUZZ_CHECK(answer() == want);
+    check_accepted(k, extra, n);
+    FUZZ_CHECK(answer(k) == k->want);
     return 0;
   }
   FUZZ_CHECK(s == TB_E_FORMAT || s == TB_E_UNSUPPORTED || s == TB_E_ARG || s == TB_E_CONTEXT || s == TB_E_NOMEM || s == TB_E_LIMIT);
   FUZZ_CHECK(err.status == s && strstr(err.text, path) == err.text && !strchr(err.text, '\n'));
-  tb_context_get_info(live, &info);
-  FUZZ_CHECK(info.n_past == LIVE);
-  if (refused++ % 8 == 0) FUZZ_CHECK(answer() == want);
+  FUZZ_CHECK(length(k) == LIVE);
+  if (refused++ % 8 == 0) FUZZ_CHECK(answer(k) == k->want);
   return 0;
 }
 
@@ -140,9 +180,10 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
   static const uint8_t fields[][2] = {{0, 8}, {8, 4}, {12, 4}, {16, 8}, {24, 8}, {32, 8}, {40, 4}, {44, 4}, {48, 8}, {56, 8}, {64, 4}, {68, 4}};
   static const uint64_t odd[] = {0, 1, 2, 3, 4, 5, 31, 32, 33, 64, 0x7fffffff, 0xffffffff, (uint64_t)1 << 32, INT64_MAX, UINT64_MAX};
   struct tb_rng rng = {seed};
-  if (!model) set_up();
-  if ((size < HEADER + CRC + TRAILER || memcmp(data, sample, 8) != 0) && sample_size <= max_size && tb_rng_next(&rng) % 16)
-    memcpy(data, sample, size = sample_size);
+  set_up();
+  const struct kind *k = &kinds[tb_rng_next(&rng) % KINDS];
+  if ((size < HEADER + CRC + TRAILER || memcmp(data, k->sample, 8) != 0) && k->sample_size <= max_size && tb_rng_next(&rng) % 16)
+    memcpy(data, k->sample, size = k->sample_size);
   if (size < HEADER + CRC + TRAILER) return LLVMFuzzerMutate(data, size, max_size);
   const unsigned what = (unsigned)(tb_rng_next(&rng) % 8);
   if (what < 3) {
