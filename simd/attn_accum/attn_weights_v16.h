@@ -1,4 +1,4 @@
-/* attn_weights for every ISA (simd/attn_accum/attn_accum.h): include after the ISA's vec header. Up to four query heads at
+/* attn_weights for x86 (simd/attn_accum/attn_accum.h): include after the ISA's vec header. Up to four query heads at
  * a time, as attn_fold. */
 #include "simd/kernels.h"
 

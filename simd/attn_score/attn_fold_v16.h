@@ -1,4 +1,4 @@
-/* attn_fold for every ISA (simd/attn_score/attn_score.h): include after the ISA's vec header. Up to four query heads at a
+/* attn_fold for x86 (simd/attn_score/attn_score.h): include after the ISA's vec header. Up to four query heads at a
  * time: their chains of dependent steps, from the largest value to the scale, run side by side. */
 #include "simd/kernels.h"
 

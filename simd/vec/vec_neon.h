@@ -82,15 +82,16 @@ TB_INLINE v16 v16_from_i8(int8x16_t codes) {
   return (v16){vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(lo))),
                vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(hi)))};
 }
-TB_INLINE float32x4_t v16_scale8(uint16x4_t codes, uint32_t base_bits) {
-  uint32x4_t c = vmovl_u16(codes), bits = vaddq_u32(vshlq_n_u32(c, 19), vdupq_n_u32(base_bits));
-  return vreinterpretq_f32_u32(vandq_u32(bits, vtstq_u32(c, c)));
+/* The upper halves of eight scales' bits: the base is a multiple of 2^23. */
+TB_INLINE uint16x8_t v16_scale8(uint8x8_t codes, uint32_t base_bits) {
+  uint16x8_t c = vshll_n_u8(codes, 3);
+  return vaddq_u16(c, vandq_u16(vtstq_u16(c, c), vdupq_n_u16((uint16_t)(base_bits >> 16))));
 }
 TB_INLINE v16 v16_load_scale8(const void *p, uint32_t base_bits) {
   uint8x16_t c = vld1q_u8(p);
-  uint16x8_t lo = vmovl_u8(vget_low_u8(c)), hi = vmovl_u8(vget_high_u8(c));
-  return (v16){v16_scale8(vget_low_u16(lo), base_bits), v16_scale8(vget_high_u16(lo), base_bits),
-               v16_scale8(vget_low_u16(hi), base_bits), v16_scale8(vget_high_u16(hi), base_bits)};
+  uint16x8_t lo = v16_scale8(vget_low_u8(c), base_bits), hi = v16_scale8(vget_high_u8(c), base_bits);
+  return (v16){vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(lo), 16)), vreinterpretq_f32_u32(vshll_high_n_u16(lo, 16)),
+               vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(hi), 16)), vreinterpretq_f32_u32(vshll_high_n_u16(hi, 16))};
 }
 TB_INLINE v16 v16_load_i8(const void *p) { return v16_from_i8(vld1q_s8(p)); }
 TB_INLINE void v16_load_nibbles(const void *p, int bias, v16 *low, v16 *high) {
@@ -118,19 +119,22 @@ TB_INLINE void v16_store_i8x8(int8_t *q, int16_t *s, const v16 x[8]) {
   int16x8_t b = vpaddq_s16(vpaddq_s16(sum[4], sum[5]), vpaddq_s16(sum[6], sum[7]));
   vst1q_s16(s, vpaddq_s16(a, b));
 }
-typedef int32x4_t i32;
-TB_INLINE i32 i32_zero(void) { return vdupq_n_s32(0); }
-TB_INLINE void i32_hsum4(float *s, i32 w, i32 x, i32 y, i32 z) {
-  vst1q_f32(s, vcvtq_f32_s32(vpaddq_s32(vpaddq_s32(w, x), vpaddq_s32(y, z))));
-}
-/* The low halves of the 32-bit lanes of both. */
+/* The low halves of the lanes of both, rounded to integers: adding 1.5 · 2^23 leaves them in the low bits, and has twice
+ * the throughput of a conversion. */
 TB_INLINE int16x8_t v16_low_halves(float32x4_t a, float32x4_t b) {
-  return vuzp1q_s16(vreinterpretq_s16_s32(vcvtnq_s32_f32(a)), vreinterpretq_s16_s32(vcvtnq_s32_f32(b)));
+  const float32x4_t shift = vdupq_n_f32(0x1.8p23f);
+  return vuzp1q_s16(vreinterpretq_s16_f32(vaddq_f32(a, shift)), vreinterpretq_s16_f32(vaddq_f32(b, shift)));
 }
-TB_INLINE i32 v16_store_codes(void *p, v16 x, i32 sums) {
+/* Codes of at most 127; their sums, two to a lane, fit for 128 calls. */
+TB_INLINE int16x8_t v16_store_codes(void *p, v16 x, int16x8_t sums) {
   int16x8_t low = v16_low_halves(x.a, x.b), high = v16_low_halves(x.c, x.d);
-  vst1q_s8(p, vuzp1q_s8(vreinterpretq_s8_s16(low), vreinterpretq_s8_s16(high)));
-  return vpadalq_s16(vpadalq_s16(sums, low), high);
+  int8x16_t codes = vuzp1q_s8(vreinterpretq_s8_s16(low), vreinterpretq_s8_s16(high));
+  vst1q_s8(p, codes);
+  return vpadalq_s8(sums, codes);
+}
+TB_INLINE void v16_code_sums(float *s, int16x8_t w, int16x8_t x, int16x8_t y, int16x8_t z) {
+  int32x4_t wx = vpaddq_s32(vpaddlq_s16(w), vpaddlq_s16(x)), yz = vpaddq_s32(vpaddlq_s16(y), vpaddlq_s16(z));
+  vst1q_f32(s, vcvtq_f32_s32(vpaddq_s32(wx, yz)));
 }
 TB_INLINE int8x16_t v16_codes4(v16 x) {
   int8x16_t c = v16_bytes(vcvtq_s32_f32(x.a), vcvtq_s32_f32(x.b), vcvtq_s32_f32(x.c), vcvtq_s32_f32(x.d));
@@ -177,10 +181,8 @@ TB_INLINE float v16_hsum(v16 x) {
   return vgetq_lane_f32(vpaddq_f32(q, q), 0);
 }
 TB_INLINE float v16_hmax(v16 x) { return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.a, x.b), vmaxq_f32(x.c, x.d))); }
-TB_INLINE float32x4_t v16_most(v16 x) { return vmaxq_f32(vmaxq_f32(x.a, x.c), vmaxq_f32(x.b, x.d)); }
-TB_INLINE void v16_hmax4(float *m, v16 w, v16 x, v16 y, v16 z) {
-  float32x4_t wx = vpmaxq_f32(v16_most(w), v16_most(x)), yz = vpmaxq_f32(v16_most(y), v16_most(z));
-  vst1q_f32(m, vpmaxq_f32(wx, yz));
+TB_INLINE void v16_hmax4(float *m, const float32x4_t x[4]) {
+  vst1q_f32(m, vpmaxq_f32(vpmaxq_f32(x[0], x[1]), vpmaxq_f32(x[2], x[3])));
 }
 TB_INLINE unsigned v16_equal_bits4(float32x4_t x, float y) {
   const uint32_t bit[4] = {1, 2, 4, 8};
