@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -44,6 +45,16 @@ static void tame_heap(void) {
 #endif
 }
 
+/* Kernels keep tiles of up to 50 KB on the stack. The limit is also the size of the stacks of threads to come, which glibc
+ * reads before main: raising it here would not reach them. */
+enum { STACK_KIB = 256 };
+static bool stack_is_small(rlim_t *kib) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return false;
+  *kib = limit.rlim_cur >> 10;
+  return *kib < STACK_KIB;
+}
+
 int main(int argc, char **argv) {
   tame_heap();
   cli_open_standard_files();
@@ -63,6 +74,11 @@ int main(int argc, char **argv) {
   }
   for (int i = 0; i < VERBS; i++) {
     if (strcmp(verb, verbs[i].name) != 0) continue;
+    rlim_t kib;
+    if (stack_is_small(&kib)) {
+      fprintf(stderr, "thimble: the stack may have %llu KiB, thimble needs %d (ulimit -s)\n", (unsigned long long)kib, STACK_KIB);
+      return CLI_FAILED;
+    }
     int code = verbs[i].run(argc - 1, argv + 1);
     if (fflush(stdout) != 0 || ferror(stdout)) {
       fprintf(stderr, "thimble %s: cannot write to standard output\n", verb);

@@ -3,6 +3,7 @@
 a failing status for whatever a user can get wrong. usage: cli_test.py SOURCE_FOLDER COMMAND... (the program, perhaps
 after an emulator). TB_ISA in the environment holds for every start."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +148,14 @@ class Mistakes(Program):
         self.refused("run", "-p", "a", environment={"TB_ISA": "mmx"}, word="mmx")
         text = self.start("run", "-p", "a", "-n", "1", environment={"TB_ISA": "ref"}).stderr.decode()
         self.assertIn(" ref,", text)
+
+    @unittest.skipIf(os.environ.get("QEMU_CPU") or not shutil.which("prlimit"), "needs prlimit; the limit would be an emulator's")
+    def test_small_stacks(self):
+        for kib, code in ((64, 1), (255, 1), (256, 0)):
+            done = subprocess.run(["prlimit", f"--stack={kib << 10}:{kib << 10}", *COMMAND, "run", "-m", MODEL, "-n", "40",
+                                   "-p", "a", "-ctk", "skvqx2", "-ctv", "skvqx2"],
+                                  capture_output=True, timeout=600, check=False)
+            self.assertEqual((done.returncode, b"stack" in done.stderr), (code, code == 1), done.stderr)
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
     def test_full_disk(self):
