@@ -21,7 +21,7 @@ TB_INLINE void weigh(int8_t *w, float *a, float *b, const float *p, size_t ldp, 
       most[g] = vmaxq_f32(vmaxq_f32(vmaxq_f32(y.a, y.b), vmaxq_f32(y.c, y.d)), most[g]);
     }
   }
-  v16_hmax4(m, most);
+  v16_largest(m, most[0], most[1], most[2], most[3]);
   for (size_t g = 0; g < n; g++) inverse[g] = v16_set1(m[g] >= 0x1p-100f ? 127.0f / m[g] : 0.0f);
   for (size_t t = 0; t < TB_KV_BLOCK; t += 16) {
     const v16 s = v16_load(scales + t);

@@ -32,7 +32,7 @@ TB_INLINE void fold(int8_t *codes, float *a, float *b, const float *q, size_t ld
     QUARTER(d, 12);
   }
 #undef QUARTER
-  v16_hmax4(m, most);
+  v16_largest(m, most[0], most[1], most[2], most[3]);
   v16_hsum4(middles, middle[0], middle[1], middle[2], middle[3]);
   for (size_t g = 0; g < n; g++) inverse[g] = v16_set1(m[g] >= 0x1p-100f ? 127.0f / m[g] : 0.0f);
   for (size_t c = 0; c < planes; c += 16) {

@@ -181,8 +181,13 @@ TB_INLINE float v16_hsum(v16 x) {
   return vgetq_lane_f32(vpaddq_f32(q, q), 0);
 }
 TB_INLINE float v16_hmax(v16 x) { return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.a, x.b), vmaxq_f32(x.c, x.d))); }
-TB_INLINE void v16_hmax4(float *m, const float32x4_t x[4]) {
-  vst1q_f32(m, vpmaxq_f32(vpmaxq_f32(x[0], x[1]), vpmaxq_f32(x[2], x[3])));
+/* The largest lane of each of four registers. */
+TB_INLINE void v16_largest(float *m, float32x4_t w, float32x4_t x, float32x4_t y, float32x4_t z) {
+  vst1q_f32(m, vpmaxq_f32(vpmaxq_f32(w, x), vpmaxq_f32(y, z)));
+}
+TB_INLINE float32x4_t v16_most(v16 x) { return vmaxq_f32(vmaxq_f32(x.a, x.c), vmaxq_f32(x.b, x.d)); }
+TB_INLINE void v16_hmax4(float *m, v16 w, v16 x, v16 y, v16 z) {
+  v16_largest(m, v16_most(w), v16_most(x), v16_most(y), v16_most(z));
 }
 TB_INLINE unsigned v16_equal_bits4(float32x4_t x, float y) {
   const uint32_t bit[4] = {1, 2, 4, 8};
