@@ -47,6 +47,7 @@ struct operands {
   unsigned char *stored, *scratch;
   int8_t *codes;
   int16_t *sums;
+  uint16_t *labels;
 };
 
 static struct tb_acts acts(size_t k, size_t columns) {
@@ -88,6 +89,34 @@ static size_t stride(enum tb_format f) { return tb_row_bytes(f, HEAD); }
 #define CALL_silu_mul_q8(i) tb_silu_mul_q8_##i(o->y, o->codes, o->y + WIDTH, o->sums, o->x, o->p, WIDTH)
 #define CALL_gelu_mul_q8(i) tb_gelu_mul_q8_##i(o->y, o->codes, o->y + WIDTH, o->sums, o->x, o->p, WIDTH)
 #define CALL_hadamard(i) tb_hadamard_##i(o->x, HEAD)
+/* A block of keys or values on its way into the cache, and out of it as floats. */
+#define BYTES(p) ((uint8_t *)(void *)(p))
+#define HALVES(p) ((uint16_t *)(void *)(p))
+#define CALL_kvpack_keys2(i) tb_kvpack_keys2_##i(o->stored, BYTES(o->codes), HEAD)
+#define CALL_kvpack_values2(i) tb_kvpack_values2_##i(o->stored, BYTES(o->codes), HEAD)
+#define CALL_kvpack_ternary(i) tb_kvpack_ternary_##i(o->stored, BYTES(o->codes), HEAD)
+#define CALL_kvdequant_keys2(i) tb_kvdequant_keys2_##i(o->y, HEAD, o->stored, o->p, o->x, HEAD)
+#define CALL_kvdequant_values2(i) tb_kvdequant_values2_##i(o->y, HEAD, o->stored, o->p, false, HEAD)
+#define CALL_kvdequant_ternary(i) tb_kvdequant_ternary_##i(o->y, HEAD, o->stored, o->p, false, HEAD)
+#define CALL_kvquant_fit(i) tb_kvquant_fit_##i(HALVES(o->scratch), HALVES(o->sums), o->x, HEAD, 1.0f, 2, 4, HEAD)
+#define CALL_kvquant_keys(i)                                                                                           \
+  tb_kvquant_keys_##i(o->scratch, NULL, o->x, HEAD, HALVES(o->stored), HALVES(o->stored), HEAD)
+#define CALL_kvquant_values(i) tb_kvquant_values_##i(o->scratch, NULL, o->y, o->x, HEAD, 2, 4, HEAD)
+#define CALL_kvrow_pack(i) tb_kvrow_pack_##i(o->stored, tb_kvrow_bytes(&kvrow), &kvrow, o->x, WIDTH, TOKENS)
+#define CALL_kvrow_expand(i) tb_kvrow_expand_##i(o->y, HEAD, &kvrow, o->stored, tb_kvrow_bytes(&kvrow), TOKENS, 0, HEAD)
+#define CALL_cluster_code(i) tb_cluster_code_##i(o->codes, o->y, o->x, HEAD, o->p, TOKENS, HEAD)
+#define CALL_cluster_score(i)                                                                                          \
+  tb_cluster_score_##i(o->y, TOKENS, o->codes, o->x, o->x, o->heads, (int8_t *)o->stored, o->p, o->x, TOKENS, HEAD)
+#define CALL_cluster_assign(i)                                                                                         \
+  tb_cluster_assign_##i(HALVES(o->scratch), o->codes, o->x, o->x, COLUMNS, (int8_t *)o->stored, o->p, o->x, TOKENS, HEAD)
+#define CALL_cluster_sum(i) tb_cluster_sum_##i(o->y, HALVES(o->labels), (int8_t *)o->stored, o->p, TOKENS, HEAD)
+#define CALL_cluster_hist(i) tb_cluster_hist_##i((uint32_t *)(void *)o->scratch, o->stored, o->p, HALVES(o->labels), TOKENS)
+#define CALL_merge_scale(i) tb_merge_scale_##i(o->y, TOKENS, o->x, TOKENS, o->heads, HALVES(o->stored), TOKENS)
+
+/* Rows of eight groups, as of a model with eight KV heads. */
+static const uint16_t ends[] = {128, 256, 384, 512, 640, 768, 896, WIDTH};
+static const float clips[] = {1, 1, 1, 1, 1, 1, 1, 1};
+static const struct tb_kvrow kvrow = {.levels = 4, .width = WIDTH, .n_groups = 8, .ends = ends, .clip = clips, .f8 = true};
 
 static int is(char **argv, const char *function, const char *format, const char *tier) {
   return !strcmp(argv[1], function) && !strcmp(argv[2], format) && !strcmp(argv[3], tier);
@@ -108,9 +137,15 @@ static int call(char **argv, struct operands *o) {
 #include "simd/attn/attn.def"
 #include "simd/attn_accum/attn_accum.def"
 #include "simd/attn_score/attn_score.def"
+#include "simd/cluster/cluster.def"
 #include "simd/gemm/gemm.def"
 #include "simd/gemv/gemv.def"
 #include "simd/hadamard/hadamard.def"
+#include "simd/kvdequant/kvdequant.def"
+#include "simd/kvpack/kvpack.def"
+#include "simd/kvquant/kvquant.def"
+#include "simd/kvrow/kvrow.def"
+#include "simd/merge/merge.def"
 #include "simd/norm/norm.def"
 #include "simd/quant/quant.def"
 #include "simd/rope/rope.def"
@@ -131,6 +166,8 @@ int main(int argc, char **argv) {
   o.sums = numbers(most);
   o.cosine = floats(HEAD);
   o.sine = floats(HEAD);
+  o.labels = numbers(TOKENS * sizeof *o.labels);
+  for (size_t i = 0; i < TOKENS; i++) o.labels[i] = (uint16_t)(i * 7 % COLUMNS);
   for (size_t i = 0; i < (size_t)TOKENS * HEAD; i++) o.codes[i] = (int8_t)(i * 7 % 3); /* of two bits, or three levels */
   return call(argv, &o);
 }

@@ -63,6 +63,18 @@ def work(function, fmt, heads):
         return TOKENS, 0, "value", 0
     if function in ("tile_qk", "tile_pv"):
         return 16 * 64 * HEAD, 0, "MAC", 1
+    if re.match(r"kv(pack|dequant)_|kvquant|cluster_(code|sum)|kvrow_expand", function):
+        return TOKENS * HEAD, 0, "value", 0
+    if function == "kvrow_pack":
+        return TOKENS * WIDTH, 0, "value", 0
+    if function == "cluster_score":
+        return TOKENS * heads, TOKENS * HEAD, "token-head", HEAD
+    if function == "cluster_assign":
+        return TOKENS * COLUMNS * HEAD, 0, "MAC", 1
+    if function == "cluster_hist":
+        return TOKENS, 0, "value", 0
+    if function == "merge_scale":
+        return TOKENS * heads, 0, "value", 0
     if function.startswith(("kvpack", "kvdequant", "rope", "hadamard")):
         return HEAD, 0, "value", 0
     return WIDTH, 0, "value", 0
