@@ -55,6 +55,9 @@ struct bench_result {
   size_t n_samples;
   double mean, deviation;   /* tokens/s */
   double bandwidth;         /* bytes/s, measured beside the run */
+  double multiply_peak;     /* multiplications of bytes per second, measured beside the run; 0: not measured */
+  double recall_bytes;      /* with recall: bytes read for a generated token, by the layers that choose what they read */
+  double recall_share;      /* ... and their share of all layers */
   uint64_t cache_bytes;     /* of the whole cache */
   double cache_per_token;   /* bytes of one more token */
   uint64_t peak, anonymous; /* resident memory of the process: the most of it, and what is not of files */
@@ -75,6 +78,7 @@ struct bench_model {
   const char *file;                     /* path, or NAME:TYPE of a shape */
   const char *shape, *type;             /* text of the shape and weight type, or NULL */
   double bandwidth[TB_MAX_THREADS + 1]; /* by number of threads; 0: not measured yet */
+  double multiply_peak[TB_MAX_THREADS + 1]; /* likewise */
 };
 
 /* A context at the test's depth. Reports errors itself. */
@@ -88,7 +92,7 @@ bool bench_run(struct bench_model *m, const struct bench_options *o, struct benc
                struct cli_eta *eta, size_t done, size_t all);
 /* The number of threads that generates fastest; tries a few for a fraction of a second each. 0 on failure (said). */
 uint32_t bench_best_threads(const struct bench_model *m, const struct bench_test *t, const struct bench_options *o);
-/* Bytes touched to generate one token: weights, and the cache at the middle of the test. */
+/* Bytes touched to generate one token: weights, and the cache at the middle of the test, or what recall chose of it. */
 double bench_touched(const struct bench_result *r);
 /* The test's name: "pp512", "tg128 @ d4096". */
 void bench_test_name(const struct bench_test *t, char name[64]);

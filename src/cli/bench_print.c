@@ -9,6 +9,11 @@ static double bandwidth_share(const struct bench_result *r) {
   return r->test.n_prompt || !(r->bandwidth > 0) ? NAN : r->mean * bench_touched(r) / r->bandwidth;
 }
 
+/* Share of what the instructions could multiply that reading a prompt does, with its weights; NAN for other tests. */
+static double peak_share(const struct bench_result *r) {
+  return r->multiply_peak > 0 ? r->mean * (double)r->model.macs_per_token / r->multiply_peak : NAN;
+}
+
 static const char *type_k(const struct bench_test *t) {
   return t->plan ? t->plan_name : t->type_k;
 }
@@ -21,7 +26,7 @@ static void md_head(const struct bench_printer *p) {
   fputs("| model | size | params | backend | threads |", p->to);
   if (p->batch) fputs(" n_batch |", p->to);
   if (p->cache) fputs(" type_k | type_v |", p->to);
-  fputs(" test | t/s | KV B/token | peak MiB | anonymous MiB | bandwidth used |", p->to);
+  fputs(" test | t/s | KV B/token | peak MiB | anonymous MiB | bandwidth or integer peak used |", p->to);
   if (p->heat) fputs(" °C | MHz | throttled |", p->to);
   fputs("\n| --- | ---: | ---: | --- | ---: |", p->to);
   if (p->batch) fputs(" ---: |", p->to);
@@ -51,6 +56,7 @@ static void print_md(struct bench_printer *p, const struct bench_result *r) {
   if (!r->peak) fputs(" | |", p->to);
   if (isfinite(bandwidth_share(r)))
     fprintf(p->to, " %.0f %% of %.1f GB/s", 100 * bandwidth_share(r), r->bandwidth / 1e9);
+  if (isfinite(peak_share(r))) fprintf(p->to, " %.0f %% of %.0f GMAC/s", 100 * peak_share(r), r->multiply_peak / 1e9);
   fputs(" |", p->to);
   if (p->heat) md_heat(p->to, &r->after);
   fputc('\n', p->to);
@@ -109,6 +115,8 @@ static void print_fields(struct bench_printer *p, const struct bench_result *r) 
       cli_real("bytes_touched_per_token", t->n_prompt ? NAN : bench_touched(r)),
       cli_real("read_bandwidth", or_nan(r->bandwidth)),
       cli_real("bandwidth_used", bandwidth_share(r)),
+      cli_real("integer_peak", or_nan(r->multiply_peak)),
+      cli_real("integer_peak_used", peak_share(r)),
       cli_real("peak_rss", or_nan((double)r->peak)),
       cli_real("peak_anonymous", or_nan((double)r->anonymous)),
       cli_real("celsius_before", or_nan(r->before.celsius)),

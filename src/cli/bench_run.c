@@ -131,6 +131,31 @@ static bool measure_bandwidth(struct bench_model *m, struct bench_result *r) {
   return true;
 }
 
+/* Once for each number of threads, for tests that read a prompt. */
+static bool measure_peak(struct bench_model *m, struct bench_result *r) {
+  struct tb_error err;
+  double *known = &m->multiply_peak[r->test.n_threads];
+  r->multiply_peak = 0;
+  if (!r->test.n_prompt || r->test.n_gen) return true;
+  if (*known == 0 && tb_multiply_peak(m->model, r->test.n_threads, known, &err) != TB_OK) {
+    cli_report("bench", &err);
+    return false;
+  }
+  r->multiply_peak = *known;
+  return true;
+}
+
+/* What recall read, per token; runs: warming up included. */
+static void note_recall(struct tb_context *ctx, struct bench_result *r, size_t runs) {
+  struct tb_recall_stats s;
+  const double tokens = (double)r->test.n_gen * (double)runs, heads = (double)r->model.n_layer * r->model.n_head_kv;
+  tb_recall_get_stats(ctx, &s);
+  r->recall_bytes = r->recall_share = 0;
+  if (s.choices == 0 || tokens == 0) return;
+  r->recall_bytes = (double)s.bytes / tokens;
+  r->recall_share = fmin(1, (double)s.choices / (tokens * heads));
+}
+
 /* Run 0 warms up. Several tests take turns, so that a machine whose speed drifts treats all of them alike. */
 static bool repeat(const struct bench_model *m, const struct bench_options *o, struct tb_context **ctx,
                    struct bench_result *r, size_t n, struct cli_eta *eta, size_t done, size_t all) {
@@ -163,7 +188,8 @@ static bool finish(struct bench_model *m, const struct bench_options *o, struct 
   if (!alone) r->peak = r->anonymous = 0; /* the process holds the others' caches too */
   if (r->n_samples == 0) return true;
   summarise(r);
-  return measure_bandwidth(m, r);
+  note_recall(ctx, r, r->n_samples + (o->no_warmup ? 0 : 1));
+  return measure_bandwidth(m, r) && measure_peak(m, r);
 }
 
 bool bench_run(struct bench_model *m, const struct bench_options *o, struct bench_result *r, size_t n,
@@ -189,7 +215,7 @@ bool bench_run(struct bench_model *m, const struct bench_options *o, struct benc
 
 double bench_touched(const struct bench_result *r) {
   const double held = r->test.n_depth + r->test.n_prompt + r->test.n_gen / 2.0;
-  return (double)r->model.bytes_per_token + r->cache_per_token * held;
+  return (double)r->model.bytes_per_token + r->cache_per_token * held * (1 - r->recall_share) + r->recall_bytes;
 }
 
 void bench_test_name(const struct bench_test *t, char name[64]) {

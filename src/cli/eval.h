@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 
-enum { EVAL_CONFIGS = 32, EVAL_TASKS = 64, EVAL_DEPTHS = 5 };
+enum { EVAL_CONFIGS = 32, EVAL_TASKS = 64, EVAL_DEPTHS = 5, EVAL_LENGTHS = 32 };
 
 /* How the tokens of a chunk reach the cache, and which predictions count (README.md of bench/ has the reasons). */
 enum eval_protocol {
@@ -39,6 +39,7 @@ struct eval_config {
 struct eval_question {
   uint8_t task;
   uint8_t depth; /* 0 … EVAL_DEPTHS-1: where in the context its answer stands; EVAL_DEPTHS: not told */
+  uint8_t length; /* of the context in tokens: more than half of 1 << length and at most that */
 };
 
 struct eval {
@@ -92,8 +93,8 @@ bool eval_greedy(struct eval *e, const char *path);
  * {"prompt": …, "expected_number": …}: LongChat's lines; the model answers in its own words, and is right when the
  * number is among them. */
 bool eval_recall(struct eval *e, const char *path);
-/* One more question; false when memory is out. */
-bool eval_add_question(struct eval *e, const char *task, double depth);
+/* One more question behind a context of that many tokens; false when memory is out. */
+bool eval_add_question(struct eval *e, const char *task, double depth, size_t tokens);
 /* Counts the answers. */
 size_t eval_right(const struct eval *e, const struct eval_config *c);
 

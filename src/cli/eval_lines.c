@@ -79,7 +79,7 @@ bool eval_lines(struct eval *e, const json_t *root, const char *where) {
     fprintf(stderr, "thimble eval: %s: %zu tokens do not fit in -c %u; left out\n", where, n + ANSWER_TOKENS, e->n_ctx);
   } else if (ok) {
     const size_t q = e->n_questions;
-    ok = eval_add_question(e, task, depth);
+    ok = eval_add_question(e, task, depth, n);
     for (size_t j = 0; ok && j < e->n_configs; j++)
       if ((ok = ask(e, &e->configs[j], ids, n, answer))) e->configs[j].right[q] = says(answer, expected);
     if (!ok) e->n_questions = q;

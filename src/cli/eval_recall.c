@@ -4,7 +4,7 @@
 #include <string.h>
 #include "cli/eval.h"
 
-bool eval_add_question(struct eval *e, const char *task, double depth) {
+bool eval_add_question(struct eval *e, const char *task, double depth, size_t tokens) {
   if (e->n_questions == e->cap_questions) {
     size_t cap = e->cap_questions * 2 + 256;
     struct eval_question *grown = realloc(e->questions, cap * sizeof *grown);
@@ -23,7 +23,10 @@ bool eval_add_question(struct eval *e, const char *task, double depth) {
   if (t == EVAL_TASKS) t--; /* the last one takes what is left over */
   if (t == e->n_tasks) snprintf(e->tasks[e->n_tasks++], sizeof e->tasks[0], "%.31s", task);
   uint8_t bucket = depth < 0 ? EVAL_DEPTHS : depth >= 1 ? EVAL_DEPTHS - 1 : (uint8_t)(depth * EVAL_DEPTHS);
-  e->questions[e->n_questions++] = (struct eval_question){(uint8_t)t, bucket};
+  uint8_t length = 0;
+  while (length + 1 < EVAL_LENGTHS && tokens > (size_t)1 << length)
+    length++;
+  e->questions[e->n_questions++] = (struct eval_question){(uint8_t)t, bucket, length};
   for (size_t i = 0; i < e->n_configs; i++)
     e->configs[i].right[e->n_questions - 1] = 0;
   return true;
@@ -243,7 +246,7 @@ static bool score_item(struct eval *e, const struct item *it) {
   bool *right = calloc(most + 1, sizeof *right), ok = right != NULL;
   for (size_t i = 0; ok && i < it->n_questions; i++)
     for (size_t k = 0; ok && k < it->questions[i].n_spans; k++)
-      ok = eval_add_question(e, it->task, it->depths[i]);
+      ok = eval_add_question(e, it->task, it->depths[i], it->context.n ? it->context.n : it->questions[i].n);
   for (size_t j = 0; ok && j < e->n_configs; j++)
     ok = score_config(e, &e->configs[j], it, right, q);
   if (!ok) e->n_questions = q; /* what was not asked everywhere does not count */

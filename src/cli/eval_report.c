@@ -146,43 +146,49 @@ static void md_text(const struct eval *e) {
   }
 }
 
-/* Answers by task and place of the answer in the context. */
+/* Answers by task, length of the context and place of the answer in it. */
 struct cell {
   size_t n, right;
 };
 
-static struct cell cell_of(const struct eval *e, const struct eval_config *c, size_t task, size_t depth) {
+static struct cell cell_of(const struct eval *e, const struct eval_config *c, size_t task, size_t length,
+                           size_t depth) {
   struct cell x = {0};
   for (size_t i = 0; i < e->n_questions; i++)
-    if (e->questions[i].task == task && e->questions[i].depth == depth) {
+    if (e->questions[i].task == task && e->questions[i].length == length && e->questions[i].depth == depth) {
       x.n++;
       x.right += c->right[i];
     }
   return x;
 }
 
+static void md_cell(const struct eval *e, size_t task, size_t length, size_t depth) {
+  const struct cell first = cell_of(e, &e->configs[0], task, length, depth);
+  if (!first.n) return;
+  printf("| %s | %zu-%zu |", e->tasks[task], length ? ((size_t)1 << length) / 2 + 1 : 0, (size_t)1 << length);
+  if (depth < EVAL_DEPTHS)
+    printf(" %zu-%zu %% | %zu |", depth * 100 / EVAL_DEPTHS, (depth + 1) * 100 / EVAL_DEPTHS, first.n);
+  else
+    printf(" | %zu |", first.n);
+  for (size_t j = 0; j < e->n_configs; j++) {
+    const struct cell x = cell_of(e, &e->configs[j], task, length, depth);
+    printf(" %.1f %% |", 100 * (double)x.right / (double)x.n);
+  }
+  putchar('\n');
+}
+
 static void md_breakdown(const struct eval *e) {
-  fputs("\n| task | answer at | questions |", stdout);
+  fputs("\n| task | context, tokens | answer at | questions |", stdout);
   for (size_t j = 0; j < e->n_configs; j++)
     printf(" %s |", e->configs[j].name);
-  fputs("\n| --- | --- | ---: |", stdout);
+  fputs("\n| --- | --- | --- | ---: |", stdout);
   for (size_t j = 0; j < e->n_configs; j++)
     fputs(" ---: |", stdout);
   putchar('\n');
   for (size_t t = 0; t < e->n_tasks; t++)
-    for (size_t d = 0; d <= EVAL_DEPTHS; d++) {
-      struct cell first = cell_of(e, &e->configs[0], t, d);
-      if (!first.n) continue;
-      if (d < EVAL_DEPTHS)
-        printf("| %s | %zu-%zu %% | %zu |", e->tasks[t], d * 100 / EVAL_DEPTHS, (d + 1) * 100 / EVAL_DEPTHS, first.n);
-      else
-        printf("| %s | | %zu |", e->tasks[t], first.n);
-      for (size_t j = 0; j < e->n_configs; j++) {
-        struct cell x = cell_of(e, &e->configs[j], t, d);
-        printf(" %.1f %% |", 100 * (double)x.right / (double)x.n);
-      }
-      putchar('\n');
-    }
+    for (size_t n = 0; n < EVAL_LENGTHS; n++)
+      for (size_t d = 0; d <= EVAL_DEPTHS; d++)
+        md_cell(e, t, n, d);
 }
 
 static void md_recall(const struct eval *e) {

@@ -142,6 +142,17 @@ static uint64_t bytes_per_token(const struct tb_model *m) {
   return n;
 }
 
+static uint64_t macs_per_token(const struct tb_model *m) {
+  uint64_t n = 0;
+  for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+    const struct tb_layer *l = &m->layers[i];
+    const struct tb_weight *all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down};
+    for (size_t j = 0; j < sizeof all / sizeof all[0]; j++)
+      n += (uint64_t)all[j]->rows * all[j]->k;
+  }
+  return n;
+}
+
 void tb_model_get_info(const struct tb_model *m, struct tb_model_info *info) {
   *info = (struct tb_model_info){
       .architecture = m->arch_name,
@@ -157,6 +168,7 @@ void tb_model_get_info(const struct tb_model *m, struct tb_model_info *info) {
       .n_params = count_params(m->gguf),
       .file_bytes = tb_gguf_file_bytes(m->gguf),
       .bytes_per_token = bytes_per_token(m),
+      .macs_per_token = macs_per_token(m),
       .shared_storage = m->shared_storage,
   };
 }

@@ -1,11 +1,12 @@
-/* Read bandwidth of the machine, measured as the engine reads: each thread streams its own part of a buffer that is
- * much larger than any cache. */
+/* What the machine can do at most. Read bandwidth, measured as the engine reads: each thread streams its own part of a
+ * buffer that is much larger than any cache. Multiplications: simd/peak, in all threads. */
 #include <string.h>
 #include "base/clock.h"
 #include "base/sysinfo.h"
 #include "base/thread.h"
+#include "core/model.h"
 
-enum { PIECE = 1 << 20, PASSES = 5 };
+enum { PIECE = 1 << 20, PASSES = 5, MULTIPLY_PIECES = 64, MULTIPLY_ROUNDS = 1 << 17 };
 
 struct probe {
   const unsigned char *data;
@@ -50,6 +51,38 @@ enum tb_status tb_read_bandwidth(uint32_t threads, uint64_t bytes, double *bytes
   tb_free(a, p);
   tb_team_free(team);
   return status;
+}
+
+struct multiply {
+  tb_dot_peak_t *fn;
+  uint64_t done[MULTIPLY_PIECES];
+};
+
+static void multiply_piece(void *arg, size_t piece, unsigned thread) {
+  struct multiply *m = arg;
+  uint32_t sum;
+  (void)thread;
+  m->done[piece] = m->fn(&sum, MULTIPLY_ROUNDS);
+}
+
+enum tb_status tb_multiply_peak(const struct tb_model *model, uint32_t threads, double *per_second, struct tb_error *err) {
+  struct multiply m = {.fn = model->kernels.dot_peak};
+  struct tb_team *team = NULL;
+  if (threads == 0) threads = tb_performance_cores();
+  enum tb_status status = tb_team_create(&team, threads, &tb_system_allocator, err);
+  if (status) return status;
+  *per_second = 0;
+  for (int i = 0; i < PASSES; i++) {
+    const double start = tb_now();
+    uint64_t sum = 0;
+    tb_parallel_for(team, MULTIPLY_PIECES, multiply_piece, &m);
+    const double seconds = tb_now() - start;
+    for (size_t j = 0; j < MULTIPLY_PIECES; j++)
+      sum += m.done[j];
+    if (seconds > 0 && (double)sum / seconds > *per_second) *per_second = (double)sum / seconds;
+  }
+  tb_team_free(team);
+  return TB_OK;
 }
 
 void tb_get_machine(struct tb_machine *machine) {

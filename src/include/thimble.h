@@ -79,6 +79,7 @@ struct tb_model_info {
   uint64_t n_params;        /* elements of all tensors */
   uint64_t file_bytes;      /* of all parts */
   uint64_t bytes_per_token; /* of weights read to compute one token */
+  uint64_t macs_per_token;  /* multiplications with weights to compute one token of a prompt, whose logits nobody wants */
   bool shared_storage;      /* the file lies on Android's storage for all apps, which is slow to map: better a copy */
 };
 void tb_model_get_info(const struct tb_model *model, struct tb_model_info *info);
@@ -211,6 +212,10 @@ enum tb_status tb_fill_synthetic(struct tb_context *context, uint32_t n, uint64_
 /* Best read bandwidth in bytes per second that `threads` threads (0: the performance cores) reach on a buffer of `bytes`
  * bytes: take more than the caches hold. Takes a fraction of a second. */
 enum tb_status tb_read_bandwidth(uint32_t threads, uint64_t bytes, double *bytes_per_second, struct tb_error *err);
+
+/* The most multiplications of bytes per second, each with an addition, that `threads` threads (0: the performance cores)
+ * reach with the instructions of the model's kernels, on registers alone. Takes a fraction of a second. */
+enum tb_status tb_multiply_peak(const struct tb_model *model, uint32_t threads, double *per_second, struct tb_error *err);
 
 /* --------------------------------------------------------------------------------------------------------- machine */
 

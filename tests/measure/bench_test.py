@@ -51,7 +51,8 @@ class Tests(Bench):
         for key in ("build_commit", "cpu_info", "backends", "model_filename", "model_type", "model_size", "model_n_params",
                     "n_batch", "n_ubatch", "n_threads", "type_k", "type_v", "n_prompt", "n_gen", "n_depth", "test_time",
                     "avg_ns", "stddev_ns", "avg_ts", "stddev_ts", "samples_ns", "samples_ts", "peak_rss", "peak_anonymous",
-                    "isa", "read_bandwidth", "bandwidth_used", "celsius_after", "mhz", "throttled", "build_compiler"):
+                    "isa", "read_bandwidth", "bandwidth_used", "integer_peak", "integer_peak_used",
+                    "celsius_after", "mhz", "throttled", "build_compiler"):
             self.assertIn(key, row)
         self.assertEqual((row["model_filename"], row["n_threads"], row["n_depth"]), ("tiny-head128:q4_0", 1, 32))
         self.assertEqual(len(row["samples_ns"]), 3)
@@ -68,6 +69,21 @@ class Tests(Bench):
         row = self.rows("--shape", "smollm2-135m:q4_0", "-p", "0", "-n", "1", "-r", "1", "--no-warmup")[0]
         self.assertAlmostEqual(row["bandwidth_used"] / (row["avg_ts"] * row["bytes_touched_per_token"] / row["read_bandwidth"]),
                                1, places=5)
+
+    def test_integer_peak(self):
+        row = self.rows(*SMALL, "-p", "8", "-n", "0", "-r", "1")[0]
+        # tiny-head128's matrices but the embedding, once per token
+        self.assertGreater(row["integer_peak"], 0)
+        macs = row["integer_peak_used"] * row["integer_peak"] / row["avg_ts"]
+        self.assertAlmostEqual(macs, round(macs), places=1)
+        self.assertLess(macs, row["model_n_params"])
+        self.assertIsNone(self.rows(*SMALL, "-p", "0", "-n", "1", "-r", "1")[0]["integer_peak"])
+
+    def test_recall_reads_less(self):
+        all_of_it, chosen = (self.rows(*SMALL, "-p", "0", "-n", "2", "-r", "1", "-d", "2000", "--kv-recall", n)[0] for n in ("0", "128"))
+        weights = all_of_it["weight_bytes_per_token"]
+        self.assertLess(chosen["bytes_touched_per_token"] - weights, 0.5 * (all_of_it["bytes_touched_per_token"] - weights))
+        self.assertGreater(chosen["bytes_touched_per_token"], weights)
 
     def test_formats(self):
         rows = self.check_formats(*SMALL, "-p", "4", "-n", "2", keys=["test", "n_prompt", "n_gen", "type_k", "model_filename"])
@@ -196,6 +212,20 @@ class Memory(Program):
             self.refused("--plot", path, "--plot-cache", "q8_0/", word="--plot-cache")
             self.refused("--plot", path, "--plot-cache", "q99", word="q99")
         self.refused("--plot", "m.txt", word="--plot")
+
+    @unittest.skipUnless(HAVE_GNUPLOT, "no gnuplot")
+    def test_loss_picture(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "m.svg")
+            said = self.answer("--shape", "llama-3.2-1b:q4_0", "--ram", "2G", "-c", "65536", "--plot-loss", path)
+            self.assertIn("context 65536", said)
+            picture = self.check_picture(path)
+            for word in ("f16", "q8_0", "q4_0", "chosen", "GiB", "uncalibrated"):
+                self.assertIn(word, picture)
+            self.answer("--shape", "llama-3.2-1b:q4_0", "--plot-loss", path, "--plot-cache", "q8_0/q4_0")
+            self.assertIn("q8_0/q4_0", self.check_picture(path))
+            self.refused("--plot-loss", path, "--plot-cache", "q99", word="q99")
+        self.refused("--plot-loss", "m.txt", word="--plot")
 
 
 class Mistakes(Bench):

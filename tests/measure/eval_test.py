@@ -144,7 +144,7 @@ class Recall(Eval):
         wrong = {**case, "expected_number": 2585}  # part of a number is not the number
         path = self.write("l.jsonl", "".join(json.dumps(x) + "\n" for x in (case, wrong)))
         self.assertEqual([(row["questions"], row["right"]) for row in self.rows("--recall", path)], [(2, 1), (2, 1)])
-        self.assertIn("| lines3 | 20-40 % | 2 |", self.answer("--recall", path))
+        self.assertIn("| lines3 | 33-64 | 20-40 % | 2 |", self.answer("--recall", path))
 
     def test_mistakes(self):
         for text, word in (("{}\n", "no \"parts\""), ("nonsense\n", "line 1"), ("\n", "no question"),
