@@ -8,7 +8,7 @@
 #include "cli/plot.h"
 
 struct plan_args {
-  const char *model, *shape, *out, *plot;
+  const char *model, *shape, *out, *plot, *plot_loss;
   struct cli_list plot_caches;
   uint32_t n_ctx, n_batch, threads;
   struct cli_cache cache;
@@ -281,7 +281,14 @@ static int plan_it(const struct plan_args *a, struct plan_source *source, struct
     return plan_plot(&plot, o) ? CLI_OK : CLI_FAILED;
   }
   if (make_plan(source, o, &plan, &err) != TB_OK) return cli_report("plan", &err);
-  const int code = report(a, plan);
+  bool drawn = true;
+  if (a->plot_loss) {
+    const struct plan_plot plot = {a->plot_loss, a->shape ? a->shape : source->path, &a->plot_caches, make_plan, source};
+    struct tb_plan_info chosen;
+    tb_plan_get_info(plan, &chosen);
+    drawn = plan_plot_loss(&plot, o, &chosen);
+  }
+  const int code = drawn ? report(a, plan) : CLI_FAILED;
   tb_plan_free(plan);
   return code;
 }
@@ -289,7 +296,8 @@ static int plan_it(const struct plan_args *a, struct plan_source *source, struct
 static int run(const struct plan_args *a, struct tb_plan_options *o) {
   struct plan_source source = {.path = a->model};
   char bundled[4096];
-  if (a->plot && !cli_plot_possible("plan", a->plot)) return CLI_USAGE;
+  if ((a->plot && !cli_plot_possible("plan", a->plot)) || (a->plot_loss && !cli_plot_possible("plan", a->plot_loss)))
+    return CLI_USAGE;
   if (!a->model && !a->shape && cli_bundled_model(bundled, sizeof bundled)) source.path = bundled;
   if (!source.path && !a->shape) {
     fprintf(stderr, "thimble plan: -m FILE or --shape NAME:TYPE is needed\n");
@@ -319,7 +327,9 @@ int cmd_plan(int argc, char **argv) {
       {"-o", "--output", CLI_STRING, &a.out, 0, 0, "FILE", "write the plan, for --kv-plan"},
       {NULL, "--plot", CLI_STRING, &a.plot, 0, 0, "FILE",
        "instead: memory against context for several cache types as .svg or .png, through gnuplot"},
-      {NULL, "--plot-cache", CLI_LIST, &a.plot_caches, 0, 0, "K/V", "a cache type of --plot; may be repeated"},
+      {NULL, "--plot-loss", CLI_STRING, &a.plot_loss, 0, 0, "FILE",
+       "loss against memory, with what was chosen, as .svg or .png"},
+      {NULL, "--plot-cache", CLI_LIST, &a.plot_caches, 0, 0, "K/V", "a cache type of the pictures; may be repeated"},
       {"-h", "--help", CLI_FLAG, &a.help, 0, 0, NULL, "this text"},
       {0},
   };
