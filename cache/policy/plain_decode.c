@@ -1,13 +1,16 @@
-/* Attention of one token. Work is cut over (KV head × split of the positions); a split is always the same positions,
- * whatever the number of threads, and the splits' (maximum, sum, accumulator) triples are merged in order: same bits
- * for every thread count. One pass over a KV head's rows serves all its query heads. (Flash-decoding.) */
+/* Attention of one token. Work is cut over (KV head × split of the positions); where a token's splits begin depends on
+ * the positions alone, whatever the number of threads, and the splits' (maximum, sum, accumulator) triples are merged in
+ * order: same bits for every thread count. One pass over a KV head's rows serves all its query heads. (Flash-decoding.) */
 #include "cache/policy/plain.h"
 
 #include <math.h>
 #include <string.h>
 
 enum {
-  SPLIT_BLOCKS = 4,         /* blocks of a split: 640 tokens, some microseconds of work */
+  /* A layer's attention is cut into about TASKS pieces: enough to share among the cores of a phone, and no more, since
+   * each begins where no prefetcher was before. A split has at least SPLIT_BLOCKS blocks, some microseconds of work. */
+  TASKS = 40,
+  SPLIT_BLOCKS = 4,
   SERIAL_PRODUCTS = 1 << 17 /* fewer products of q and k than this take less time than waking a thread */
 };
 
@@ -16,7 +19,8 @@ struct decode {
   struct tb_cache_work *w;
   float *out;
   uint32_t pos, first; /* attends to first … pos */
-  uint32_t heads_per_kv, n_splits, first_split;
+  uint32_t heads_per_kv, n_splits;
+  uint32_t first_block, n_blocks, split_blocks; /* of all splits; of one */
 };
 
 /* A partial result of one query head: maximum, sum, accumulator. */
@@ -28,12 +32,12 @@ float *tb_plain_partial(const struct tb_plain *p, const struct tb_cache_work *w,
   return w->partials + ((size_t)split * p->shape->n_head + head) * partial_floats(p->shape);
 }
 
-static uint32_t splits_of(uint32_t n_ctx) {
+static uint32_t most_splits(uint32_t n_ctx) {
   return n_ctx / (SPLIT_BLOCKS * TB_ATTN_BLOCK) + 2;
 }
 
 size_t tb_plain_partials(const struct tb_kv_shape *s, uint32_t n_ctx) {
-  return (size_t)splits_of(n_ctx) * s->n_head * partial_floats(s);
+  return (size_t)most_splits(n_ctx) * s->n_head * partial_floats(s);
 }
 
 size_t tb_plain_decode_scratch(const struct tb_kv_shape *s) {
@@ -105,9 +109,9 @@ static void split_task(void *arg, size_t task, unsigned thread) {
     parts[g * stride + 1] = 0;
   }
   const uint32_t sinks = j->p->k.sinks > j->p->v.sinks ? j->p->k.sinks : j->p->v.sinks;
-  const uint32_t block0 = (j->first_split + split) * SPLIT_BLOCKS;
-  for (uint32_t i = 0; i < SPLIT_BLOCKS; i++) {
-    struct tb_block b = tb_block_at(block0 + i, sinks, j->pos + 1);
+  const uint32_t from = split * j->split_blocks, to = from + j->split_blocks;
+  for (uint32_t i = from; i < to && i < j->n_blocks; i++) {
+    struct tb_block b = tb_block_at(j->first_block + i, sinks, j->pos + 1);
     if (b.first >= b.end || b.end <= j->first) continue;
     tb_plain_score(j->p, kv, &q, b, scores, scratch);
     const uint32_t skip = j->first > b.first ? j->first - b.first : 0;
@@ -167,8 +171,11 @@ void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, 
   struct decode j = {.p = p, .w = w, .out = out, .pos = pos, .heads_per_kv = s->n_head / s->n_kv};
   if (s->sliding && pos + 1 > s->sliding) j.first = pos + 1 - s->sliding;
   const uint32_t sinks = p->k.sinks > p->v.sinks ? p->k.sinks : p->v.sinks;
-  j.first_split = tb_block_of(j.first, sinks) / SPLIT_BLOCKS;
-  j.n_splits = tb_block_of(pos, sinks) / SPLIT_BLOCKS + 1 - j.first_split;
+  j.first_block = tb_block_of(j.first, sinks);
+  j.n_blocks = tb_block_of(pos, sinks) + 1 - j.first_block;
+  j.split_blocks = (j.n_blocks * s->n_kv + TASKS - 1) / TASKS;
+  if (j.split_blocks < SPLIT_BLOCKS) j.split_blocks = SPLIT_BLOCKS;
+  j.n_splits = (j.n_blocks + j.split_blocks - 1) / j.split_blocks;
   const size_t tasks = (size_t)j.n_splits * s->n_kv;
   if ((size_t)(pos + 1 - j.first) * s->n_head * s->d_k < SERIAL_PRODUCTS)
     for (size_t i = 0; i < tasks; i++)
