@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static void *system_alloc(void *user, size_t bytes) {
   (void)user;
@@ -22,9 +24,31 @@ void *tb_alloc(const struct tb_allocator *a, size_t count, size_t size) {
   return a->alloc(a->user, bytes ? bytes : 1);
 }
 
+/* From here on pages are given back to be zero instead of being written. */
+enum { LARGE = 1 << 20 };
+
+/* Zeroes a block of the system's allocator. The whole pages of a large one are given back: anonymous memory reads as
+ * zeros afterwards and takes no room before it is used, and a cache for a long context is made in no time. */
+static void zero_system(char *p, size_t bytes) {
+#if defined(__linux__)
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE), head = tb_round_up((uintptr_t)p, page) - (uintptr_t)p;
+  const size_t pages = (bytes - head) / page * page;
+  if (madvise(p + head, pages, MADV_DONTNEED) == 0) { /* fails where memory is locked */
+    memset(p, 0, head);
+    memset(p + head + pages, 0, bytes - head - pages);
+    return;
+  }
+#endif
+  memset(p, 0, bytes);
+}
+
 void *tb_calloc(const struct tb_allocator *a, size_t count, size_t size) {
   void *p = tb_alloc(a, count, size);
-  if (p) memset(p, 0, count * size);
+  if (!p) return NULL;
+  if (a->alloc == system_alloc && count * size >= LARGE)
+    zero_system(p, count * size);
+  else
+    memset(p, 0, count * size);
   return p;
 }
 

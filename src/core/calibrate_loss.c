@@ -40,10 +40,10 @@ struct proxy {
 /* Mean of |Wo·(out - exact)|² / |x|². */
 static double error_of(struct proxy *o, const struct tb_pass *p, const struct tb_layer *l) {
   const size_t width = (size_t)l->n_head * l->d_v, n_embd = p->model->hp.n_embd;
-  struct tb_pass pass = *p; /* its second buffer is free at this point */
+  struct tb_pass pass = *p; /* its buffer is free at this point: the attention's output will be there */
   pass.n = o->n_at;
-  pass.act = p->act2;
   pass.act.k = width;
+  pass.in = &pass.act;
   for (size_t i = 0; i < o->n_at * width; i++)
     pass.act.f[i] = o->out[i] - o->exact[i];
   tb_act_quantize(&pass, &pass.act);

@@ -11,7 +11,7 @@
 
 enum {
   MAX_BATCH = 4096,
-  HEAD_COLUMNS = 32, /* positions whose logits tb_eval_all computes together */
+  HEAD_COLUMNS = 32, /* most positions whose logits tb_eval_all computes together */
   WINDOW = 128,      /* full-precision tokens of block stores (SKVQ, arXiv 2405.06219) */
   SINKS = 5,
 };
@@ -96,48 +96,75 @@ static struct tb_cache_config cache_config(const struct tb_context *c, uint32_t 
                                   .n_threads = c->n_threads};
 }
 
+static void carve_acts(struct tb_arena *a, struct tb_act_buffer *b, size_t n, size_t width, bool floats) {
+  b->f = floats ? tb_carve(a, n * width, sizeof *b->f) : NULL;
+  b->q = tb_carve(a, n * width, sizeof *b->q);
+  b->d = tb_carve(a, n * (width / 32 + 1), sizeof *b->d);
+  b->s = tb_carve(a, n * (width / 16 + 1), sizeof *b->s);
+}
+
+struct widths {
+  size_t inner, gated, q, k, v; /* widest of all layers */
+};
+
+static void at_least(size_t *most, size_t x) {
+  if (x > *most) *most = x;
+}
+
+static struct widths find_widths(const struct tb_model *m) {
+  struct widths w = {.inner = m->hp.n_embd};
+  for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+    const struct tb_layer *l = &m->layers[i];
+    at_least(&w.inner, (size_t)l->n_head * l->d_v);
+    at_least(&w.gated, l->n_ff);
+    at_least(&w.q, (size_t)l->n_head * l->d_k);
+    at_least(&w.k, (size_t)l->n_kv * l->d_k);
+    at_least(&w.v, (size_t)l->n_kv * l->d_v);
+  }
+  return w;
+}
+
+/* What is never needed at the same time lies in the same memory: queries, keys and values; the gate's output; logits,
+ * at least of one position. */
+static void carve_shared(struct tb_context *c, struct tb_arena *a, size_t n, const struct widths *w,
+                         struct tb_context_need *need) {
+  const struct tb_hparams *hp = &c->model->hp;
+  struct tb_arena gated = *a, logits = *a;
+  const size_t start = a->used;
+  c->pass.q = tb_carve(a, n * w->q, sizeof(float));
+  c->pass.k = tb_carve(a, n * w->k, sizeof(float));
+  c->pass.v = tb_carve(a, n * w->v, sizeof(float));
+  carve_acts(&gated, &c->pass.gated, n, w->gated, hp->wide_floats);
+  at_least(&a->used, gated.used);
+  need->activations = a->used;
+  c->logits = tb_carve(&logits, hp->n_vocab, sizeof(float));
+  at_least(&a->used, logits.used);
+  need->logits = a->used - need->activations;
+  const size_t columns = (a->used - start) / (hp->n_vocab * sizeof(float));
+  c->logits_columns = columns < HEAD_COLUMNS ? (uint32_t)columns : HEAD_COLUMNS;
+}
+
 /* Everything but the cache; with arena->base NULL it only counts. */
 static void carve(struct tb_context *c, struct tb_arena *a, uint32_t n_ctx, struct tb_context_need *need) {
   const struct tb_model *m = c->model;
   const size_t n = c->n_batch < n_ctx ? c->n_batch : n_ctx, f = sizeof(float);
-  size_t widest = m->hp.n_embd, q = 0, k = 0, v = 0;
-  for (uint32_t i = 0; i < m->hp.n_layer; i++) {
-    const struct tb_layer *l = &m->layers[i];
-    size_t widths[] = {(size_t)l->n_head * l->d_v, l->n_ff};
-    for (int w = 0; w < 2; w++)
-      widest = widths[w] > widest ? widths[w] : widest;
-    if ((size_t)l->n_head * l->d_k > q) q = (size_t)l->n_head * l->d_k;
-    if ((size_t)l->n_kv * l->d_k > k) k = (size_t)l->n_kv * l->d_k;
-    if ((size_t)l->n_kv * l->d_v > v) v = (size_t)l->n_kv * l->d_v;
-  }
+  const struct widths w = find_widths(m);
   struct tb_pass *p = &c->pass;
   p->x = tb_carve(a, n * m->hp.n_embd, f);
-  struct tb_act_buffer *acts[] = {&p->act, &p->act2};
-  for (int i = 0; i < 2; i++) {
-    acts[i]->f = tb_carve(a, n * widest, f);
-    acts[i]->q = tb_carve(a, n * widest, 1);
-    acts[i]->d = tb_carve(a, n * (widest / 32 + 1), f);
-    acts[i]->s = tb_carve(a, n * (widest / 16 + 1), sizeof(int16_t));
-  }
-  p->q = tb_carve(a, n * q, f);
-  p->k = tb_carve(a, n * k, f);
-  p->v = tb_carve(a, n * v, f);
-  need->activations = a->used;
+  carve_acts(a, &p->act, n, w.inner, true);
+  carve_shared(c, a, n, &w, need);
+  size_t before = a->used;
   p->scratch_bytes = TB_GEMM_SCRATCH + 2 * n * TB_TILE_ROWS * f;
   p->scratch = tb_carve(a, c->n_threads, p->scratch_bytes);
-  need->scratch = a->used - need->activations;
-  size_t before = a->used;
-  c->logits = tb_carve(a, (size_t)HEAD_COLUMNS * m->hp.n_vocab, f);
-  need->logits = a->used - before;
+  need->scratch = a->used - before;
   before = a->used;
   c->history = tb_carve(a, n_ctx, sizeof *c->history);
   const size_t angles = (size_t)n_ctx * (m->hp.rope.n_rot / 2);
-  float *cos_table = tb_carve(a, angles, f), *sin_table = tb_carve(a, angles, f);
+  c->cos = tb_carve(a, angles, f);
+  c->sin = tb_carve(a, angles, f);
   need->tables = a->used - before;
   need->total = a->used == SIZE_MAX ? UINT64_MAX / 4 : a->used;
-  c->rope =
-      (struct tb_rope_table){.cos = cos_table, .sin = sin_table, .n_rot = m->hp.rope.n_rot, .neox = m->hp.rope.neox};
-  if (a->base) tb_rope_fill(&m->hp.rope, n_ctx, cos_table, sin_table);
+  c->rope = (struct tb_rope_table){.cos = c->cos, .sin = c->sin, .n_rot = m->hp.rope.n_rot, .neox = m->hp.rope.neox};
 }
 
 void tb_context_count(const struct tb_model *m, uint32_t n_ctx, uint32_t n_batch, uint32_t n_threads,
@@ -303,13 +330,24 @@ static enum tb_status check_tokens(const struct tb_context *c, const tb_token *t
   return TB_OK;
 }
 
-/* One batch through the layers; p->act holds the normalised outputs afterwards. */
-static void run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n) {
+/* Tables for a long context take longer than reading a short prompt: they are filled as far as it has come. */
+void tb_context_reach(struct tb_context *c, uint32_t n) {
+  enum { STEP = 512 };
+  if (n <= c->n_angles) return;
+  const uint32_t end = n < c->n_ctx - c->n_ctx % STEP ? (uint32_t)tb_round_up(n, STEP) : c->n_ctx;
+  tb_rope_fill(&c->model->hp.rope, c->n_angles, end, c->cos, c->sin);
+  c->n_angles = end;
+}
+
+/* One batch through the layers; p->x holds the outputs of the last `wanted` tokens afterwards. */
+static void run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n, uint32_t wanted) {
   struct tb_pass *p = &c->pass;
   p->n = n;
+  p->wanted = wanted;
   p->pos = tb_cache_length(c->cache);
   p->tokens = tokens;
   memcpy(c->history + p->pos, tokens, n * sizeof *tokens);
+  tb_context_reach(c, p->pos + n);
   tb_cache_step(c->cache, n);
   tb_op_embed(p);
   c->model->arch->forward(p);
@@ -342,12 +380,12 @@ enum tb_status tb_eval(struct tb_context *c, const tb_token *tokens, size_t n, t
     if (progress && !progress(user, done, n))
       return tb_fail(err, TB_E_CANCELLED, "cancelled after %zu of %zu tokens", done, n);
     uint32_t batch = n - done < c->n_batch ? (uint32_t)(n - done) : c->n_batch;
-    run_batch(c, tokens + done, batch);
+    run_batch(c, tokens + done, batch, 1);
     done += batch;
   }
   if (progress) progress(user, n, n);
   c->has_logits = false;
-  status = run_head(c, c->pass.n - 1, 1, err);
+  status = run_head(c, 0, 1, err);
   c->has_logits = status == TB_OK;
   return status;
 }
@@ -371,9 +409,9 @@ enum tb_status tb_eval_all(struct tb_context *c, const tb_token *tokens, size_t 
   c->has_logits = false;
   for (size_t done = 0; !status && done < n;) {
     uint32_t batch = n - done < c->n_batch ? (uint32_t)(n - done) : c->n_batch;
-    run_batch(c, tokens + done, batch);
-    for (uint32_t first = 0; !status && first < batch; first += HEAD_COLUMNS) {
-      uint32_t columns = batch - first < HEAD_COLUMNS ? batch - first : HEAD_COLUMNS;
+    run_batch(c, tokens + done, batch, batch);
+    for (uint32_t first = 0; !status && first < batch; first += c->logits_columns) {
+      uint32_t columns = batch - first < c->logits_columns ? batch - first : c->logits_columns;
       status = run_head(c, first, columns, err);
       for (uint32_t i = 0; !status && i < columns; i++)
         if (!each(user, done + first + i, c->logits + (size_t)i * c->model->hp.n_vocab))
@@ -400,9 +438,11 @@ enum tb_status tb_truncate(struct tb_context *c, uint32_t n, struct tb_error *er
 
 enum tb_status tb_fill_synthetic(struct tb_context *c, uint32_t n, uint64_t seed, struct tb_error *err) {
   struct tb_rng rng = {seed};
+  c->has_logits = false;
   if (n > c->n_ctx - tb_cache_length(c->cache))
     return tb_fail(err, TB_E_CONTEXT, "context is full: %u of %u tokens are used and %u more do not fit",
                    tb_cache_length(c->cache), c->n_ctx, n);
+  tb_context_reach(c, tb_cache_length(c->cache) + n);
   for (uint32_t done = 0; done < n;) {
     const uint32_t batch = n - done < c->n_batch ? n - done : c->n_batch;
     for (uint32_t i = 0; i < batch; i++)

@@ -14,10 +14,13 @@ struct tb_context {
   struct tb_kv_shape *shapes; /* per layer */
   struct tb_profile *profile; /* or NULL */
   struct tb_rope_table rope;
+  float *cos, *sin;  /* its tables, */
+  uint32_t n_angles; /* filled for so many positions (tb_context_reach) */
   unsigned char *block; /* buffers of the pass, logits, rope table */
   struct tb_pass pass;
   tb_token *history; /* n_ctx: the tokens that the cache holds; -1 where it was filled without any */
-  float *logits;     /* HEAD_COLUMNS × n_vocab */
+  float *logits;     /* logits_columns × n_vocab, in memory that the next pass overwrites */
+  uint32_t logits_columns;
   bool has_logits;
   uint64_t cache_bytes, memory_bytes;
 };
@@ -45,6 +48,9 @@ enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t
 /* The attention shapes of a model's layers, all with this rope table and profile (or NULL). */
 void tb_context_make_shapes(const struct tb_model *m, const struct tb_rope_table *rope,
                             const struct tb_profile *profile, struct tb_kv_shape *shapes);
+
+/* Before the cache holds n tokens: makes what the first n positions need. */
+void tb_context_reach(struct tb_context *c, uint32_t n);
 
 /* What the context's cache was made from. */
 struct tb_cache_config tb_context_cache_config(const struct tb_context *c);

@@ -142,6 +142,17 @@ static enum tb_status load_heads(struct tb_model *m, struct tb_error *err) {
   return TB_OK;
 }
 
+/* Whether a down projection is stored as floats: then what it multiplies is kept as floats, too. */
+static bool has_float_down(const struct tb_model *m) {
+  for (uint32_t i = 0; i < m->hp.n_layer; i++) {
+    char name[KEY_SIZE];
+    snprintf(name, sizeof name, "blk.%u.ffn_down.weight", i);
+    const struct tb_gguf_tensor *t = tb_gguf_tensor_find(m->gguf, name);
+    if (t && tb_formats[t->format].block_values == 1) return true;
+  }
+  return false;
+}
+
 enum tb_status tb_load_hparams(struct tb_model *m, bool neox, struct tb_error *err) {
   struct tb_hparams *hp = &m->hp;
   enum tb_status status;
@@ -162,6 +173,7 @@ enum tb_status tb_load_hparams(struct tb_model *m, bool neox, struct tb_error *e
   m->layers = tb_calloc(&m->alloc, hp->n_layer, sizeof *m->layers);
   if (!m->layers) return tb_fail(err, TB_E_NOMEM, "layers: out of memory");
   if ((status = load_heads(m, err)) || (status = load_rope(m, neox, m->layers[0].d_k, err))) return status;
+  hp->wide_floats = has_float_down(m);
   hp->attn_scale = 1.0f / sqrtf((float)m->layers[0].d_k);
   if ((status = tb_hparam_f32(m, "attention.scale", false, &hp->attn_scale, err))) return status;
   if (!(fabsf(hp->attn_scale) <= 1e3f))

@@ -50,6 +50,7 @@ struct tb_hparams {
   uint32_t n_vocab, n_ctx_train, n_embd, n_layer;
   float norm_eps;
   float attn_scale; /* multiplies q·k */
+  bool wide_floats; /* a down projection is stored as floats, and multiplies such */
   struct tb_rope_params rope;
 };
 
@@ -108,7 +109,7 @@ enum tb_status tb_load_decoder(struct tb_model *m, unsigned required_parts, unsi
 /* session.c: the header's identity and samples of the weights. Reads the mapping, so it is taken once, at opening. */
 uint64_t tb_session_identity(const struct tb_model *m);
 
-/* Fills cos/sin rows of n positions: n × n_rot/2 floats each. */
-void tb_rope_fill(const struct tb_rope_params *p, uint32_t n, float *cos, float *sin);
+/* Fills rows [first, end) of cos and sin: n_rot/2 floats per position. */
+void tb_rope_fill(const struct tb_rope_params *p, uint32_t first, uint32_t end, float *cos, float *sin);
 
 #endif

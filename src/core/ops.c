@@ -1,5 +1,7 @@
 #include "core/ops.h"
 
+#include <string.h>
+
 /* ----------------------------------------------------------------------------------------------------- by token */
 
 /* Runs fn for each token of the pass; a single token stays in the caller. */
@@ -50,6 +52,7 @@ static void norm_task(void *arg, size_t i, unsigned thread) {
 void tb_op_norm(struct tb_pass *p, const float *w) {
   struct norm_job j = {p, w};
   p->act.k = p->model->hp.n_embd;
+  p->in = &p->act;
   each_token(p, norm_task, &j);
 }
 
@@ -115,11 +118,24 @@ void tb_op_rope(struct tb_pass *p, const struct tb_layer *l) {
   each_token(p, rope_task, &j);
 }
 
+/* The last n of the pass's rows, of `width` floats, to the front. */
+static void keep_rows(const struct tb_pass *p, float *rows, uint32_t n, size_t width) {
+  memmove(rows, rows + (size_t)(p->n - n) * width, n * width * sizeof *rows);
+}
+
+static void keep_wanted(struct tb_pass *p) {
+  keep_rows(p, p->x, p->wanted, p->model->hp.n_embd);
+  keep_rows(p, p->act.f, p->wanted, p->act.k);
+  p->n = p->wanted;
+}
+
 void tb_op_attention(struct tb_pass *p, uint32_t il) {
   const struct tb_layer *l = &p->model->layers[il];
   if (p->observe) p->observe(p->observer, p, il);
   tb_cache_append(p->cache, il, p->k, p->v);
   p->act.k = (size_t)l->n_head * l->d_v;
   tb_cache_attend(p->cache, il, p->q, p->act.f);
+  if (il + 1 == p->model->hp.n_layer && p->wanted < p->n) keep_wanted(p);
   tb_act_quantize(p, &p->act);
+  p->in = &p->act;
 }

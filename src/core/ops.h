@@ -27,11 +27,14 @@ struct tb_pass {
   struct tb_cache *cache;
   const struct tb_rope_table *rope;
   uint32_t n, pos;
+  uint32_t wanted; /* the last tokens, whose outputs are wanted: behind the last attention only these go on, and n is
+                      their number */
   const tb_token *tokens;
   float *x;                  /* residual stream: n × n_embd */
-  struct tb_act_buffer act;  /* what the next matrix multiplies: a norm's, the attention's or the gate's output */
-  struct tb_act_buffer act2; /* target of tb_op_swiglu, swapped with act */
-  float *q, *k, *v;          /* n × heads × head size */
+  struct tb_act_buffer act;       /* a norm's or the attention's output */
+  struct tb_act_buffer gated;     /* the gate's; f only where hp.wide_floats. In the memory of q, k and v */
+  const struct tb_act_buffer *in; /* the one of them that the next matrix multiplies */
+  float *q, *k, *v;               /* n × heads × head size */
   unsigned char
       *scratch;         /* per thread, aligned: TB_GEMM_SCRATCH bytes, then 2 tiles of n_batch × TB_TILE_ROWS floats */
   size_t scratch_bytes; /* per thread */
@@ -40,25 +43,25 @@ struct tb_pass {
 };
 
 /* Rows of a matrix that one task of a batch computes; a multiple of 32 (quantisation groups), see linear.c. */
-enum { TB_TILE_ROWS = 64 };
+enum { TB_TILE_ROWS = 128 };
 
 /* x ← rows of the embedding. */
 void tb_op_embed(struct tb_pass *p);
-/* act ← RMSNorm(x)·w, quantised. */
+/* in = act ← RMSNorm(x)·w, quantised. */
 void tb_op_norm(struct tb_pass *p, const float *w);
-/* q, k, v ← W·act + b. */
+/* q, k, v ← W·in + b. */
 void tb_op_qkv(struct tb_pass *p, const struct tb_layer *l);
 /* RMSNorm of every head of q and k. */
 void tb_op_head_norm(struct tb_pass *p, const struct tb_layer *l);
 /* Rotates q and k by their positions. */
 void tb_op_rope(struct tb_pass *p, const struct tb_layer *l);
-/* Appends k and v to the cache; act ← attention of q, quantised. */
+/* Appends k and v to the cache; in = act ← attention of q, quantised (in the last layer: of the tokens wanted). */
 void tb_op_attention(struct tb_pass *p, uint32_t il);
-/* x ← x + W·act + b. */
+/* x ← x + W·in + b. */
 void tb_op_add_linear(struct tb_pass *p, const struct tb_weight *w, const float *bias);
-/* act ← silu(gate·act) · (up·act), quantised. */
+/* in = gated ← silu(gate·in) · (up·in), quantised. */
 void tb_op_swiglu(struct tb_pass *p, const struct tb_weight *gate, const struct tb_weight *up);
-/* y (n_cols × rows) ← W · act of tokens first … first+n_cols-1: the LM head. */
+/* y (n_cols × rows) ← W · in of tokens first … first+n_cols-1: the LM head. */
 void tb_op_head(struct tb_pass *p, const struct tb_weight *w, uint32_t first, uint32_t n_cols, float *y);
 
 /* Quantises n tokens of a buffer whose f is set. */

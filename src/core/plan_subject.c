@@ -154,6 +154,7 @@ enum tb_status tb_plan_subject_shape(struct tb_plan_subject *s, const char *shap
   s->model.layers = tb_calloc(a, sh.n_layer, sizeof *s->model.layers);
   if (!s->model.layers) return tb_fail(err, TB_E_NOMEM, "plan: out of memory");
   take_shape(&s->model, &sh);
+  s->model.hp.wide_floats = weights.float_down;
   memcpy(s->name, sh.name, sizeof sh.name);
   memcpy(s->arch, sh.architecture, sizeof s->arch);
   s->file_bytes = weights.tensors + (uint64_t)sh.n_vocab * TOKEN_FILE + TABLES;

@@ -19,7 +19,7 @@ static double yarn_extrapolated(const struct tb_rope_params *p, uint32_t pair) {
   return 1.0 - fmin(1.0, fmax(0.0, ramp));
 }
 
-void tb_rope_fill(const struct tb_rope_params *p, uint32_t n, float *cos_table, float *sin_table) {
+void tb_rope_fill(const struct tb_rope_params *p, uint32_t first, uint32_t end, float *cos_table, float *sin_table) {
   const uint32_t pairs = p->n_rot / 2;
   double magnitude = p->scaling == TB_ROPE_YARN ? (1.0 + 0.1 * log(p->factor)) * p->attn_factor : 1.0;
   for (uint32_t i = 0; i < pairs; i++) {
@@ -30,7 +30,7 @@ void tb_rope_fill(const struct tb_rope_params *p, uint32_t n, float *cos_table, 
       double keep = yarn_extrapolated(p, i);
       frequency = frequency * keep + frequency / p->factor * (1 - keep);
     }
-    for (uint32_t pos = 0; pos < n; pos++) {
+    for (uint32_t pos = first; pos < end; pos++) {
       cos_table[(size_t)pos * pairs + i] = (float)(cos(pos * frequency) * magnitude);
       sin_table[(size_t)pos * pairs + i] = (float)(sin(pos * frequency) * magnitude);
     }

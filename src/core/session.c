@@ -142,6 +142,7 @@ enum tb_status tb_session_load(struct tb_context *c, const char *path, void **ex
     if (to.cache != c->cache) tb_cache_free(c->cache);
     c->cache = c->pass.cache = to.cache;
     memcpy(c->history, to.tokens, r.header.n_tokens * sizeof *c->history);
+    tb_context_reach(c, (uint32_t)r.header.n_tokens);
     c->has_logits = false;
     *extra = to.extra;
     *extra_bytes = (size_t)r.header.extra_bytes;

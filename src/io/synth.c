@@ -308,6 +308,10 @@ static bool is_embedding(const struct tensor *t) {
   return strcmp(t->name, "token_embd.weight") == 0;
 }
 
+static bool is_float_down(const struct tensor *t) {
+  return strstr(t->name, ".ffn_down.weight") && tb_formats[t->format].block_values == 1;
+}
+
 enum tb_status tb_synth_weigh(struct tb_synth_weights *out, const struct tb_synth_shape *shape, const char *name,
                               const struct tb_allocator *a, struct tb_error *err) {
   struct tb_synth_type type;
@@ -322,6 +326,7 @@ enum tb_status tb_synth_weigh(struct tb_synth_weights *out, const struct tb_synt
     const struct tensor *t = &plan.at[i];
     const uint64_t row = tb_row_bytes(t->format, (size_t)t->ne[0]), bytes = row * t->ne[1];
     out->tensors += (bytes + 31) / 32 * 32;
+    if (is_float_down(t)) out->float_down = true;
     if (is_embedding(t)) out->per_token += row;
     if (t->content == MATRIX && (!is_embedding(t) || shape->tied)) out->per_token += bytes;
   }

@@ -22,6 +22,7 @@ enum tb_status tb_synth_read_shape(struct tb_synth_shape *shape, const char *tex
 struct tb_synth_weights {
   uint64_t tensors;   /* all, each rounded up to the alignment of the file */
   uint64_t per_token; /* matrices that are read for every token, and one row of the embedding */
+  bool float_down;    /* a down projection is stored as floats */
 };
 enum tb_status tb_synth_weigh(struct tb_synth_weights *out, const struct tb_synth_shape *shape, const char *type,
                               const struct tb_allocator *a, struct tb_error *err);

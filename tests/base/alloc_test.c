@@ -30,6 +30,21 @@ static void counted_free(void *user, void *p) {
   tb_system_allocator.free(NULL, p);
 }
 
+/* A large block comes from memory that was in use a moment ago as a rule. */
+static void large_blocks_are_zero(void **state) {
+  (void)state;
+  for (size_t bytes = (1 << 20) - 1; bytes < (4 << 20); bytes += (1 << 19) + 13) {
+    char *p = tb_alloc(&tb_system_allocator, bytes, 1);
+    assert_non_null(p);
+    memset(p, 0xa5, bytes);
+    tb_free(&tb_system_allocator, p);
+    p = tb_calloc(&tb_system_allocator, bytes, 1);
+    assert_non_null(p);
+    for (size_t i = 0; i < bytes; i++) assert_int_equal(p[i], 0);
+    tb_free(&tb_system_allocator, p);
+  }
+}
+
 static void overflow_is_refused_before_the_hook(void **state) {
   (void)state;
   struct counter c = {0};
@@ -120,6 +135,7 @@ static void checked_arithmetic(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(large_blocks_are_zero),
       cmocka_unit_test(overflow_is_refused_before_the_hook),
       cmocka_unit_test(blocks_are_aligned_and_zeroed),
       cmocka_unit_test(growth_keeps_content_and_survives_failure),

@@ -97,7 +97,7 @@ static struct seen *watch(const struct tb_model *m, const char *text, size_t len
 static void unrotate(const struct tb_model *m, uint32_t pos, const float *x, double *out) {
   const struct tb_rope_params *p = &m->hp.rope;
   float c[D / 2], s[D / 2], all[2][MOST * D / 2];
-  tb_rope_fill(p, pos + 1, all[0], all[1]);
+  tb_rope_fill(p, 0, pos + 1, all[0], all[1]);
   memcpy(c, all[0] + pos * (p->n_rot / 2), sizeof c);
   memcpy(s, all[1] + pos * (p->n_rot / 2), sizeof s);
   for (uint32_t i = 0; i < D; i++)
