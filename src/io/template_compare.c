@@ -47,11 +47,30 @@ static bool push_pair(struct tb_tpl_vm *vm, struct pairs *p, struct tb_val a, st
 
 static bool is_list(struct tb_val v) { return tb_tpl_is(v, TB_VAL_LIST) || tb_tpl_is(v, TB_VAL_TUPLE); }
 
+static int compare_doubles(double x, double y) { return (x > y) - (x < y); }
+
+/* Of the numbers themselves: as a double, 2^53 + 1 would equal 2^53. */
+static int compare_int_float(int64_t i, double f) {
+  if (!(f < 0x1p63 && f >= -0x1p63)) return f > 0 ? -1 : 1;
+  const int64_t whole = (int64_t)f;
+  return i == whole ? compare_doubles((double)whole, f) : (i > whole) - (i < whole);
+}
+
+/* Of two numbers, neither of them NaN. */
+static int compare_numbers(struct tb_val a, struct tb_val b) {
+  if (tb_tpl_is_int(a) && tb_tpl_is_int(b))
+    return (tb_tpl_int_of(a) > tb_tpl_int_of(b)) - (tb_tpl_int_of(a) < tb_tpl_int_of(b));
+  if (tb_tpl_is_int(a)) return compare_int_float(tb_tpl_int_of(a), tb_tpl_float_of(b));
+  if (tb_tpl_is_int(b)) return -compare_int_float(tb_tpl_int_of(b), tb_tpl_float_of(a));
+  return compare_doubles(tb_tpl_float_of(a), tb_tpl_float_of(b));
+}
+
+static bool is_nan(struct tb_val v) { return tb_tpl_is(v, TB_VAL_FLOAT) && v.u.f != v.u.f; }
+
 /* Equality of what holds no other values, and of containers' kinds and sizes; *inside: their items decide. */
 static bool shallow_equal(struct tb_val a, struct tb_val b, bool *inside) {
   *inside = false;
-  if (tb_tpl_is_int(a) && tb_tpl_is_int(b)) return tb_tpl_int_of(a) == tb_tpl_int_of(b);
-  if (tb_tpl_is_number(a) && tb_tpl_is_number(b)) return tb_tpl_float_of(a) == tb_tpl_float_of(b);
+  if (tb_tpl_is_number(a) && tb_tpl_is_number(b)) return !is_nan(a) && !is_nan(b) && compare_numbers(a, b) == 0;
   if (a.kind != b.kind) return false;
   switch ((enum tb_tpl_kind)a.kind) {
   case TB_VAL_UNDEFINED:
@@ -122,12 +141,9 @@ static bool order(struct tb_tpl_vm *vm, enum tb_tpl_compare op, struct tb_val a,
   if (tb_tpl_is(b, TB_VAL_UNDEFINED)) return tb_tpl_fail_undefined(vm, b);
   if (tb_tpl_is(a, TB_VAL_STR) && tb_tpl_is(b, TB_VAL_STR)) {
     *out = compare_text(tb_tpl_str_of(a), tb_tpl_str_of(b));
-  } else if (tb_tpl_is_int(a) && tb_tpl_is_int(b)) {
-    *out = (tb_tpl_int_of(a) > tb_tpl_int_of(b)) - (tb_tpl_int_of(a) < tb_tpl_int_of(b));
   } else if (tb_tpl_is_number(a) && tb_tpl_is_number(b)) {
-    double x = tb_tpl_float_of(a), y = tb_tpl_float_of(b);
-    *nan = x != x || y != y;
-    *out = (x > y) - (x < y);
+    *nan = is_nan(a) || is_nan(b);
+    *out = compare_numbers(a, b);
   } else {
     return tb_tpl_fail(vm, TB_E_FORMAT, "'%s' not supported between instances of '%s' and '%s'", op_names[op],
                        tb_tpl_type(a), tb_tpl_type(b));

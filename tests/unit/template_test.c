@@ -139,6 +139,93 @@ static void errors_name_line_and_construct(void **state) {
   expect_error("{{ a b }}", TB_E_FORMAT, "line 1: unexpected 'b', expected '}}'");
 }
 
+static void what_is_not_supported_is_named(void **state) {
+  (void)state;
+  static const struct {
+    const char *source;
+    enum tb_status status;
+    const char *message;
+  } rows[] = {
+      {"{{ '%*d' % (1, 2) }}", TB_E_UNSUPPORTED, "'*' in a format is not supported"},
+      {"{{ '%q' % 1 }}", TB_E_UNSUPPORTED, "format character 'q' is not supported"},
+      {"{{ '%5000d' % 1 }}", TB_E_LIMIT, "a width or precision in a format is above 4096"},
+      {"{{ '%.500f' % 1.0 }}", TB_E_LIMIT, "a width or precision in a format is above 300"},
+      {"{{ '%d' % 1e300 }}", TB_E_LIMIT, "integer does not fit in 64 bits"},
+      {"{{ '{:{}}'.format(1, 2) }}", TB_E_UNSUPPORTED, "nested fields in a format string are not supported"},
+      {"{{ '{!a}'.format(1) }}", TB_E_UNSUPPORTED, "this conversion in a format string is not supported"},
+      {"{{ '{!}'.format(1) }}", TB_E_UNSUPPORTED, "this conversion in a format string is not supported"},
+      {"{{ '{:.2}'.format(1.5) }}", TB_E_UNSUPPORTED, "a precision without type is not supported"},
+      {"{{ '{:05,}'.format(1) }}", TB_E_UNSUPPORTED, "grouped zero padding is not supported"},
+      {"{{ '{:n}'.format(1) }}", TB_E_UNSUPPORTED, "format code 'n' for 'int' is not supported"},
+      {"{{ '{:9999}'.format(1) }}", TB_E_LIMIT, "a width or precision in a format is above 4096"},
+      {"{{ '{:.9999f}'.format(1.0) }}", TB_E_LIMIT, "a width or precision in a format is above 300"},
+      {"{{ 'a b'.rsplit(none, 1) }}", TB_E_UNSUPPORTED, "rsplit at white space is not supported"},
+      {"{{ ('a'|safe).format(1) }}", TB_E_UNSUPPORTED, "format() of safe text is not supported"},
+      {"{{ ('a'|safe) % 1 }}", TB_E_UNSUPPORTED, "'%' on safe text is not supported"},
+      {"{{ ('a'|safe)|format(1) }}", TB_E_UNSUPPORTED, "format of safe text is not supported"},
+      {"{{ 'a'.center(999999999999) }}", TB_E_LIMIT, "text is padded too far"},
+      {"{{ 'a'|center(999999999999) }}", TB_E_LIMIT, "text is padded too far"},
+      {"{{ 'a'|indent(99999) }}", TB_E_LIMIT, "indent by more than 64"},
+      {"{{ [1] * 9999999999 }}", TB_E_LIMIT, "repeated list is too long"},
+      {"{{ (-1) ** 0.5 }}", TB_E_UNSUPPORTED, "complex numbers are not supported"},
+      {"{{ 5|truncate }}", TB_E_UNSUPPORTED, "truncate of anything but text is not supported"},
+      {"{{ l|batch(0)|list }}", TB_E_UNSUPPORTED, "batches of this size are not supported"},
+      {"{{ l|slice(0)|list }}", TB_E_UNSUPPORTED, "this number of slices is not supported"},
+      {"{{ 1.5|round(999) }}", TB_E_UNSUPPORTED, "rounding to this precision is not supported"},
+      {"{{ 1e300|int }}", TB_E_LIMIT, "integer does not fit in 64 bits"},
+      {"{{ s is sameas (s ~ 'x') }}", TB_E_UNSUPPORTED, "test 'sameas' on text is not supported"},
+      {"{{ '\\N{DASH}' }}", TB_E_UNSUPPORTED, "\\N escapes are not supported"},
+      {"{{ {(1, 2): 3} }}", TB_E_UNSUPPORTED, "printing a dict with a tuple as key is not supported"},
+      {"{{ d|tojson(indent=99999) }}", TB_E_LIMIT, "tojson's indent is above 64"},
+      {"{{ d|tojson(separators=5) }}", TB_E_FORMAT, "tojson's separators must be a pair of texts"},
+      {"{% for x in l %}{% for y in loop %}{% endfor %}{% endfor %}", TB_E_UNSUPPORTED, "iterating over 'loop' is not supported"},
+      {"{{ l|map('map', 'x')|list }}", TB_E_UNSUPPORTED, "filter 'map' (by name) is not supported"},
+      {"{{ -9223372036854775807 - 2 }}", TB_E_LIMIT, "integer does not fit in 64 bits"},
+      {"{{ 9223372036854775807 * 2 }}", TB_E_LIMIT, "integer does not fit in 64 bits"},
+      {"{{ strftime_now('%') }}{{ strftime_now('%-A') }}", TB_E_UNSUPPORTED, "strftime_now: conversion '%A' is not supported"},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    char message_text[128];
+    snprintf(message_text, sizeof message_text, "line 1: %s", rows[i].message);
+    expect_error(rows[i].source, rows[i].status, message_text);
+  }
+}
+
+/* Weeks and days where years meet, as Python's strftime has them. */
+static void dates(void **state) {
+  (void)state;
+  static const struct {
+    struct tb_template_date date;
+    const char *text; /* NULL: no such date */
+  } rows[] = {
+      {{2021, 1, 3, 0, 0, 0, 0}, "2020-53-7 01 00 003 12AM Sun"},   {{2024, 12, 30, 12, 0, 0, 0}, "2025-01-1 52 53 365 12PM Mon"},
+      {{2020, 12, 31, 23, 0, 0, 0}, "2020-53-4 52 52 366 11PM Thu"}, {{2000, 2, 29, 11, 0, 0, 0}, "2000-09-2 09 09 060 11AM Tue"},
+      {{1900, 3, 1, 13, 0, 0, 0}, "1900-09-4 08 09 060 01PM Thu"},   {{2023, 1, 1, 5, 0, 0, 0}, "2022-52-7 01 00 001 05AM Sun"},
+      {{2026, 1, 1, 1, 0, 0, 0}, "2026-01-4 00 00 001 01AM Thu"},    {{0, 1, 1, 0, 0, 0, 0}, NULL},
+      {{10000, 1, 1, 0, 0, 0, 0}, NULL}, {{2026, 0, 1, 0, 0, 0, 0}, NULL},  {{2026, 13, 1, 0, 0, 0, 0}, NULL},
+      {{2026, 1, 0, 0, 0, 0, 0}, NULL},  {{2026, 1, 32, 0, 0, 0, 0}, NULL}, {{2026, 1, 1, -1, 0, 0, 0}, NULL},
+      {{2026, 1, 1, 24, 0, 0, 0}, NULL}, {{2026, 1, 1, 0, -1, 0, 0}, NULL}, {{2026, 1, 1, 0, 60, 0, 0}, NULL},
+      {{2026, 1, 1, 0, 0, -1, 0}, NULL}, {{2026, 1, 1, 0, 0, 61, 0}, NULL}, {{2026, 1, 1, 0, 0, 0, -1}, NULL},
+      {{2026, 1, 1, 0, 0, 0, 1000000}, NULL},
+  };
+  static const char source[] = "{{ strftime_now('%G-%V-%u %U %W %j %I%p %a') }}";
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    struct tb_template *t;
+    struct tb_vals *pool;
+    struct tb_template_output out;
+    struct tb_error err;
+    assert_int_equal(tb_template_compile(&t, source, sizeof source - 1, &tb_system_allocator, &err), TB_OK);
+    assert_int_equal(tb_vals_create(&pool, &tb_system_allocator, &err), TB_OK);
+    const struct tb_template_input in = {.pool = pool, .context = tb_val_dict(pool), .now = rows[i].date};
+    const enum tb_status st = tb_template_render(t, &in, &out, &err);
+    assert_int_equal(st, rows[i].text ? TB_OK : TB_E_ARG);
+    if (!st) assert_string_equal(out.text, rows[i].text);
+    tb_template_output_free(&out, &tb_system_allocator);
+    tb_vals_free(pool);
+    tb_template_free(t);
+  }
+}
+
 /* ---------------------------------------------------------------------------------------------------------- provenance */
 
 static void provenance_follows_every_byte(void **state) {
@@ -387,7 +474,8 @@ static void built_in_formats(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(errors_name_line_and_construct), cmocka_unit_test(provenance_follows_every_byte),
+      cmocka_unit_test(errors_name_line_and_construct), cmocka_unit_test(what_is_not_supported_is_named),
+      cmocka_unit_test(dates), cmocka_unit_test(provenance_follows_every_byte),
       cmocka_unit_test(provenance_of_derived_values),   cmocka_unit_test(roles_are_words_of_the_program),
       cmocka_unit_test(budgets_stop_rendering),         cmocka_unit_test(building_text_in_a_loop_is_linear),
       cmocka_unit_test(deep_templates_need_little_stack), cmocka_unit_test(long_chains_are_fine),
