@@ -7,7 +7,7 @@
 /* What the type name says. */
 struct tb_skvq {
   unsigned levels, group, clip; /* clip in percent */
-  bool f16, shrink;
+  bool f16, shrink, hadamard;
 };
 
 uint32_t tb_skvq_groups(const struct tb_store_config *c, const struct tb_skvq *x);

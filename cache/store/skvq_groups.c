@@ -50,7 +50,7 @@ size_t tb_skvq_table_bytes(const struct tb_store_config *c, const struct tb_skvq
 struct tb_kvrow tb_skvq_row(const struct tb_store *st, const struct tb_skvq *x) {
   const uint32_t width = width_of(&st->config), groups = tb_skvq_groups(&st->config, x);
   const struct tables t = tables_of(st->mem, width, groups);
-  const bool ordered = st->config.profile != NULL;
+  const bool ordered = st->config.profile != NULL && !x->hadamard;
   return (struct tb_kvrow){.levels = x->levels,
                            .width = width,
                            .n_groups = groups,
@@ -159,7 +159,7 @@ void tb_skvq_init(struct tb_store *st, const struct tb_skvq *kind, void *work) {
     t.clip[j] = (float)kind->clip / 100;
     t.ends[j] = (uint16_t)(width < (j + 1) * kind->group ? width : (j + 1) * kind->group);
   }
-  if (ranges(&st->config, &m.lo, &m.hi, NULL) || !m.lo || !m.hi) { /* no profile, or one without ranges */
+  if (kind->hadamard || ranges(&st->config, &m.lo, &m.hi, NULL) || !m.lo || !m.hi) { /* or no profile, or no ranges */
     for (uint32_t c = 0; c < width; c++)
       t.order[c] = t.place[c] = (int16_t)c;
     return;
