@@ -257,7 +257,6 @@ static void expand(const struct tb_store *st, uint32_t head, uint32_t t0, uint32
   }
 }
 
-extern const struct tb_store_ops tb_store_lowrank;
 const struct tb_store_ops tb_store_lowrank = {.name = "lowrank",
                                               .granule = TB_KV_BLOCK,
                                               .profiled = true,

@@ -29,6 +29,7 @@ struct tb_lowrank_head {
 };
 
 struct tb_lowrank tb_lowrank_of(const struct tb_store *st);
+extern const struct tb_store_ops tb_store_lowrank;
 
 /* lowrank_basis.c: the tables at the front of mem. */
 enum tb_status tb_lowrank_basis_check(const struct tb_store_config *config, const struct tb_lowrank *l,

@@ -18,16 +18,22 @@
  * Error for normal values (Max, IRE Trans. IT-6, 1960): 0.190 of the energy with 3 levels, 0.119 with 4, 0.0115
  * with 16. Limits: head sizes that are a multiple of 32, up to 256.
  *
- * Values are turned into the basis of skvqx_basis.c when the profile has the statistics for it, keys and values else by
- * a Walsh-Hadamard transform; a basis takes 8·d² + 4·d bytes per head, whatever the context. Keys do not
- * gain by a basis of their own (cache/README.md has the numbers).
+ * The basis of keys, with a profile: channels scaled so that keys and queries are of like size in each, then mixed
+ * (skvqx_basis.c, TB_SKVQX_EQUAL). A channel whose keys are large and whose queries are small, as outliers and biases
+ * make them, costs no more than others. Without a profile keys stay as they are: mixed, one such channel spoils all of
+ * them (tests/quality/twins_test.c).
  *
- * Arguments, after ':' and joined by '+', for comparisons: rot=none, rot=had, rot=cal; clip=N (keys: percent of a
- * channel's range that the levels span before they are fitted); fit=N (rounds of that). */
+ * The basis of values, with a profile: at 2 and 4 bits principal channels, the bits given out by channel (the store
+ * lowrank:xB inside of this one, as many bytes), at 3 levels the map of skvqx_basis.c. Without one a Walsh-Hadamard
+ * transform. A map takes 8·d² + 4·d bytes per head, whatever the context.
+ *
+ * Arguments, after ':' and joined by '+', for comparisons: rot=none, rot=had, rot=cal, rot=eq, rot=pca (both sides);
+ * clip=N (keys: percent of a channel's range that the levels span before they are fitted); fit=N (rounds of that). */
 #include "cache/store/skvqx.h"
 
 #include <string.h>
 #include "cache/store/args.h"
+#include "cache/store/lowrank.h"
 
 /* --------------------------------------------------------------------------------------------------- arguments */
 
@@ -40,8 +46,8 @@ struct words {
 };
 
 static bool argument(const char **p, struct words *w) {
-  static const char *const bases[] = {"rot=none", "rot=had", "rot=cal"};
-  for (int i = 0; i < 3; i++)
+  static const char *const bases[] = {"rot=none", "rot=had", "rot=cal", "rot=eq", "rot=pca"};
+  for (int i = 0; i < 5; i++)
     if (tb_arg_word(p, bases[i])) {
       w->basis = i;
       return true;
@@ -56,15 +62,26 @@ static bool parse(const char *args, struct words *w) {
   return true;
 }
 
+/* lowrank:xB has whole numbers of planes only, and not more than fit its scratch. */
+static bool has_principal(const struct tb_store_config *c, unsigned levels) {
+  return levels == 4 || (levels == 16 && 2 * c->d <= TB_LOWRANK_MAX_PLANES);
+}
+
+static enum tb_skvqx_basis_kind usual_basis(const struct tb_store_config *c, unsigned levels, bool profiled) {
+  if (c->side == TB_SIDE_K) return profiled ? TB_SKVQX_EQUAL : TB_SKVQX_PLAIN;
+  if (!profiled) return TB_SKVQX_HADAMARD;
+  return has_principal(c, levels) ? TB_SKVQX_PRINCIPAL : TB_SKVQX_BALANCED;
+}
+
 enum tb_status tb_skvqx_parse(const struct tb_store_config *c, unsigned levels, struct tb_skvqx *out,
                               struct tb_error *err) {
   struct words w = {FROM_PROFILE, levels == 16 ? 92 : 70, c->side == TB_SIDE_V};
   if (!parse(c->args, &w))
-    return tb_fail(
-        err, TB_E_ARG,
-        "cache type skvqx: parameter ':%.40s' is not made of rot=none, rot=had, rot=cal, clip=0..100, fit=0..9, "
-        "joined by '+'",
-        c->args);
+    return tb_fail(err, TB_E_ARG,
+                   "cache type skvqx: parameter ':%.40s' is not made of rot=none, rot=had, rot=cal, rot=eq, rot=pca, "
+                   "clip=0..100, fit=0..9, "
+                   "joined by '+'",
+                   c->args);
   if (levels == 3 && c->side == TB_SIDE_K)
     return tb_fail(err, TB_E_UNSUPPORTED, "cache type skvqx1.5 is for values; keys take skvqx2");
   if (c->d == 0 || c->d % 32 != 0 || c->d > TB_SKVQX_MAX_HEAD)
@@ -73,10 +90,14 @@ enum tb_status tb_skvqx_parse(const struct tb_store_config *c, unsigned levels, 
   bool complete;
   enum tb_status status = tb_skvqx_profile(c, &complete, err);
   if (status) return status;
-  if (w.basis == TB_SKVQX_BALANCED && !complete)
-    return tb_fail(err, TB_E_ARG,
-                   "cache type skvqx: rot=cal needs a profile of the model (thimble calibrate makes one)");
-  if (w.basis == FROM_PROFILE) w.basis = complete && c->side == TB_SIDE_V ? TB_SKVQX_BALANCED : TB_SKVQX_HADAMARD;
+  if (w.basis >= TB_SKVQX_BALANCED && !complete)
+    return tb_fail(
+        err, TB_E_ARG,
+        "cache type skvqx: rot=cal, rot=eq and rot=pca need a profile of the model (thimble calibrate makes one)");
+  if (w.basis == FROM_PROFILE) w.basis = usual_basis(c, levels, complete);
+  if (w.basis == TB_SKVQX_PRINCIPAL && !has_principal(c, levels))
+    return tb_fail(err, TB_E_UNSUPPORTED, "cache type skvqx: rot=pca has no form with 3 levels, nor 16 of %u channels",
+                   c->d);
   *out = (struct tb_skvqx){.levels = levels,
                            .digits = levels == 16 ? 2 : 1,
                            .basis = (enum tb_skvqx_basis_kind)w.basis,
@@ -89,15 +110,33 @@ static unsigned levels_of(const char *name) {
   return strcmp(name, "skvqx4") == 0 ? 16 : strcmp(name, "skvqx2") == 0 ? 4 : 3;
 }
 
+/* What the rows of TB_SKVQX_PRINCIPAL are kept by. */
+static struct tb_store_config principal_config(const struct tb_store_config *c, unsigned levels) {
+  struct tb_store_config inner = *c;
+  inner.args = levels == 16 ? "x4" : "x2";
+  return inner;
+}
+
+static struct tb_store principal(const struct tb_store *st, const struct tb_skvqx *x) {
+  struct tb_store inner = *st;
+  inner.ops = &tb_store_lowrank;
+  inner.config = principal_config(&st->config, x->levels);
+  inner.mem += TB_ALIGN;
+  return inner;
+}
+
 static size_t init_bytes(const struct tb_store_config *c) {
-  return tb_skvqx_basis_work(c->d);
+  const size_t own = tb_skvqx_basis_work(c->d), inner = tb_store_lowrank.init_bytes(c);
+  return own > inner ? own : inner;
 }
 
 static void init(struct tb_store *st, void *work) {
   struct tb_skvqx x;
   if (tb_skvqx_parse(&st->config, levels_of(st->ops->name), &x, NULL)) return; /* check() has seen to it */
   memcpy(st->mem, &x, sizeof x);
-  if (x.basis == TB_SKVQX_BALANCED) tb_skvqx_basis_init(st, work);
+  struct tb_store inner = principal(st, &x);
+  if (x.basis == TB_SKVQX_PRINCIPAL) inner.ops->init(&inner, work);
+  if (tb_skvqx_maps(&x)) tb_skvqx_basis_init(st, work);
 }
 
 /* ------------------------------------------------------------------------------------------------------- basis */
@@ -111,21 +150,27 @@ static void rotate(const struct tb_store *st, uint32_t n, float *x, size_t ldx) 
 }
 
 static void turn(const struct tb_store *st, uint32_t head, uint32_t n, float *x, size_t ldx, void *scratch) {
-  const enum tb_skvqx_basis_kind basis = tb_skvqx_of(st)->basis;
-  if (basis == TB_SKVQX_HADAMARD) rotate(st, n, x, ldx);
-  if (basis == TB_SKVQX_BALANCED) tb_skvqx_basis_turn(st, head, n, x, ldx, scratch);
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
+  const struct tb_store inner = principal(st, kind);
+  if (kind->basis == TB_SKVQX_HADAMARD) rotate(st, n, x, ldx);
+  if (tb_skvqx_maps(kind)) tb_skvqx_basis_turn(st, head, n, x, ldx, scratch);
+  if (kind->basis == TB_SKVQX_PRINCIPAL) inner.ops->turn(&inner, head, n, x, ldx, scratch);
 }
 
 static void turn_query(const struct tb_store *st, uint32_t head, uint32_t n, float *q, size_t ldq, void *scratch) {
-  const enum tb_skvqx_basis_kind basis = tb_skvqx_of(st)->basis;
-  if (basis == TB_SKVQX_HADAMARD) rotate(st, n, q, ldq);
-  if (basis == TB_SKVQX_BALANCED) tb_skvqx_basis_query(st, head, n, q, ldq, scratch);
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
+  const struct tb_store inner = principal(st, kind);
+  if (kind->basis == TB_SKVQX_HADAMARD) rotate(st, n, q, ldq);
+  if (tb_skvqx_maps(kind)) tb_skvqx_basis_query(st, head, n, q, ldq, scratch);
+  if (kind->basis == TB_SKVQX_PRINCIPAL) inner.ops->turn_query(&inner, head, n, q, ldq, scratch);
 }
 
 static void turn_output(const struct tb_store *st, uint32_t head, uint32_t n, float *o, size_t ldo, void *scratch) {
-  const enum tb_skvqx_basis_kind basis = tb_skvqx_of(st)->basis;
-  if (basis == TB_SKVQX_HADAMARD) rotate(st, n, o, ldo);
-  if (basis == TB_SKVQX_BALANCED) tb_skvqx_basis_output(st, head, n, o, ldo, scratch);
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
+  const struct tb_store inner = principal(st, kind);
+  if (kind->basis == TB_SKVQX_HADAMARD) rotate(st, n, o, ldo);
+  if (tb_skvqx_maps(kind)) tb_skvqx_basis_output(st, head, n, o, ldo, scratch);
+  if (kind->basis == TB_SKVQX_PRINCIPAL) inner.ops->turn_output(&inner, head, n, o, ldo, scratch);
 }
 
 /* -------------------------------------------------------------------------------------------------------- rows */
@@ -143,6 +188,8 @@ static unsigned char *block_at(const struct tb_store *st, const struct tb_skvqx 
 static size_t bytes_of(const struct tb_store_config *c, unsigned levels) {
   struct tb_skvqx x;
   tb_skvqx_parse(c, levels, &x, NULL);
+  const struct tb_store_config inner = principal_config(c, levels);
+  if (x.basis == TB_SKVQX_PRINCIPAL) return TB_ALIGN + tb_store_lowrank.bytes(&inner);
   return tb_skvqx_front(c, &x) + (size_t)c->n_heads * (c->cap / TB_KV_BLOCK) * block_bytes(c, &x);
 }
 
@@ -150,6 +197,12 @@ static void span_of(const struct tb_store_config *c, unsigned levels, uint32_t h
                     size_t *bytes) {
   struct tb_skvqx x;
   tb_skvqx_parse(c, levels, &x, NULL);
+  if (x.basis == TB_SKVQX_PRINCIPAL) {
+    const struct tb_store_config inner = principal_config(c, levels);
+    tb_store_lowrank.span(&inner, head, rows, offset, bytes);
+    *offset += TB_ALIGN;
+    return;
+  }
   const size_t block = block_bytes(c, &x);
   *offset = tb_skvqx_front(c, &x) + (size_t)head * (c->cap / TB_KV_BLOCK) * block;
   *bytes = rows / TB_KV_BLOCK * block;
@@ -157,8 +210,12 @@ static void span_of(const struct tb_store_config *c, unsigned levels, uint32_t h
 
 static void encode(struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos, const float *x,
                    size_t ldx, void *scratch) {
-  (void)pos;
   const struct tb_skvqx *kind = tb_skvqx_of(st);
+  if (kind->basis == TB_SKVQX_PRINCIPAL) {
+    struct tb_store inner = principal(st, kind);
+    inner.ops->encode(&inner, head, t0, n, pos, x, ldx, scratch);
+    return;
+  }
   for (uint32_t done = 0; done < n; done += TB_KV_BLOCK) {
     unsigned char *block = block_at(st, kind, head, t0 + done);
     if (st->config.side == TB_SIDE_K)
@@ -170,22 +227,34 @@ static void encode(struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, 
 
 static void score(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos,
                   const struct tb_kv_query *q, float *s, size_t lds, void *scratch) {
-  (void)n, (void)pos;
   const struct tb_skvqx *kind = tb_skvqx_of(st);
+  if (kind->basis == TB_SKVQX_PRINCIPAL) {
+    const struct tb_store inner = principal(st, kind);
+    inner.ops->score(&inner, head, t0, n, pos, q, s, lds, scratch);
+    return;
+  }
   tb_skvqx_keys_score(st, block_at(st, kind, head, t0), q, s, lds, scratch);
 }
 
 static void accum(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, const float *p, size_t ldp,
                   uint32_t n_q, float *acc, void *scratch) {
-  (void)n;
   const struct tb_skvqx *kind = tb_skvqx_of(st);
+  if (kind->basis == TB_SKVQX_PRINCIPAL) {
+    const struct tb_store inner = principal(st, kind);
+    inner.ops->accum(&inner, head, t0, n, p, ldp, n_q, acc, scratch);
+    return;
+  }
   tb_skvqx_values_accum(st, block_at(st, kind, head, t0), p, ldp, n_q, acc, scratch);
 }
 
 static void expand(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos, float *x,
                    size_t ldx, void *scratch) {
-  (void)pos, (void)scratch;
   const struct tb_skvqx *kind = tb_skvqx_of(st);
+  if (kind->basis == TB_SKVQX_PRINCIPAL) {
+    const struct tb_store inner = principal(st, kind);
+    inner.ops->expand(&inner, head, t0, n, pos, x, ldx, scratch);
+    return;
+  }
   for (uint32_t done = 0; done < n;) {
     const uint32_t row = t0 + done, first = row % TB_KV_BLOCK;
     const uint32_t piece = n - done < TB_KV_BLOCK - first ? n - done : TB_KV_BLOCK - first;

@@ -9,9 +9,12 @@
 enum { TB_SKVQX_MAX_HEAD = 256, TB_SKVQX_QUERIES = 8 /* heads per kernel call: bounds the scratch */ };
 
 enum tb_skvqx_basis_kind {
-  TB_SKVQX_PLAIN,    /* rows as they come */
-  TB_SKVQX_HADAMARD, /* rotated by the Walsh-Hadamard transform */
-  TB_SKVQX_BALANCED, /* the map of skvqx_basis.c, from the profile */
+  TB_SKVQX_PLAIN,     /* rows as they come */
+  TB_SKVQX_HADAMARD,  /* rotated by the Walsh-Hadamard transform */
+  TB_SKVQX_BALANCED,  /* the map of skvqx_basis.c, from the profile */
+  TB_SKVQX_EQUAL,     /* the same from the diagonals alone: channels scaled, then rotated as by the transform */
+  TB_SKVQX_PRINCIPAL, /* rows kept by the store lowrank:xB, B the bits per code: as many bits, but given out by channel
+                       */
 };
 
 /* What the type name and the profile say. Kept at the front of mem, before the bases and the blocks. */
@@ -39,10 +42,14 @@ struct tb_skvqx_basis {
   float *turn, *back, *mean;
 };
 
+static inline bool tb_skvqx_maps(const struct tb_skvqx *x) {
+  return x->basis == TB_SKVQX_BALANCED || x->basis == TB_SKVQX_EQUAL;
+}
+
 /* Bytes of the front of mem. */
 static inline size_t tb_skvqx_front(const struct tb_store_config *c, const struct tb_skvqx *x) {
   const size_t d = c->d, head = tb_round_up((2 * d * d + d) * sizeof(float), TB_ALIGN);
-  return TB_ALIGN + (x->basis == TB_SKVQX_BALANCED ? c->n_heads * head : 0);
+  return TB_ALIGN + (tb_skvqx_maps(x) ? c->n_heads * head : 0);
 }
 
 static inline struct tb_skvqx_basis tb_skvqx_basis_of(const struct tb_store *st, uint32_t head) {

@@ -7,6 +7,9 @@
  *
  *     T = H · Λ^-¼ · Vᵀ · C^½,   T⁻ᵀ = H · Λ^¼ · Vᵀ · C^-½,   H a Walsh-Hadamard matrix.
  *
+ * With the diagonals of C and S alone this is T = H·diag((C_cc/S_cc)^¼): channels scaled and mixed
+ * (TB_SKVQX_EQUAL), which asks less of the profile.
+ *
  * (Cauchy-Schwarz; a rotation alone leaves trace(S)·trace(C)/d, no rotation trace(S·C).) Leaving the mean of keys out
  * moves all scores of a query alike; the mean of values comes back with the output. */
 #include <math.h>
@@ -125,10 +128,19 @@ static void make_map(const struct solver *s, const double *root, double scale, b
   }
 }
 
+static void keep_diagonal(double *m, size_t d) {
+  for (size_t i = 0; i < d * d; i++)
+    if (i % (d + 1)) m[i] = 0;
+}
+
 static void solve(struct tb_store *st, const struct solver *s, const struct statistics *stats, uint32_t head) {
   const struct tb_skvqx_basis b = tb_skvqx_basis_of(st, head);
   const size_t d = s->d;
   load(s, stats, head);
+  if (tb_skvqx_of(st)->basis == TB_SKVQX_EQUAL) {
+    keep_diagonal(s->metric, d);
+    keep_diagonal(s->cover, d);
+  }
   decompose(s, s->metric, METRIC_FLOOR);
   double *root = s->metric, *back = s->product;
   apply_power(s, 0.5, root);

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """The quality table: what each cache type costs on the bundled model.
 
-usage: quality.py [--short | --update] [--only WORD] PROGRAM
+usage: quality.py [--short] [--update] [--only WORD] PROGRAM
 
 Runs `thimble eval` and holds it against results.csv: a row fails when it got worse by more than its tolerance. --short runs
-the rows marked so (the test that every CI run makes), --update runs everything and writes the table anew, with rows for
-cache types that are new; a change of it is reviewed like code. PROGRAM may be several words.
+the rows marked so (the test that every CI run makes), --update measures and writes the table, with rows for cache types
+that are new; a change of it is reviewed like code. --only leaves rows of other caches as they are. PROGRAM may be several
+words.
 
 Text is what the bundled model knows: stories of models/tiny/recipe/world.py from a seed that training did not see. Questions
 are recall_contexts.py's. Block types are measured without a window (protocol A, --kv-window -1), so that the type is measured
-and not the window. No profile is used.
+and not the window. Rows with profile "yes" use one that `thimble calibrate` made from its usual text, a book.
 """
 import argparse
 import csv
@@ -18,6 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from operator import itemgetter
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -27,13 +29,19 @@ import recall_contexts  # noqa: E402  the folder is known only now
 from world import Generator  # noqa: E402
 
 TABLE = os.path.join(HERE, "results.csv")
-COLUMNS = ["suite", "cache", "bits", "kld", "same_top1", "questions", "recall", "lost", "won", "kld_tolerance",
+COLUMNS = ["suite", "cache", "profile", "bits", "kld", "same_top1", "questions", "recall", "lost", "won", "kld_tolerance",
            "recall_tolerance"]
 CHARACTERS = 2300  # of a context: about 1000 tokens, as far as the model was trained
 
 # Two keys and values of one type, and the mixes that people use. A type that the program does not know is left out.
-CACHES = ["f16", "q8_0", "q4_0", "q8_0/q4_0", "skvqx4", "q8_0/skvqx4", "q8_0/skvqx2", "skvqx4/skvqx2", "skvqx2", "skvqx2/skvqx1.5",
-          "q8_0/skvqx1.5", "skvq2", "skvq2/skvq1.5"]
+# Behind them what others do at the bytes of skvqx2: rounding to the nearest per token and head, the form of KIVI (keys by
+# channel, values by token, the whole range), and Hadamard with the levels that are best for a normal distribution.
+ROUNDED, NORMAL = "skvq2:g=64+clip=100", "skvq2:g=64+had+shrink+clip=65"
+CACHES = {
+    "no": ["f16", "q8_0", "q4_0", "q8_0/q4_0", "skvqx4", "q8_0/skvqx4", "q8_0/skvqx2", "skvqx4/skvqx2", "skvqx2",
+           "skvqx2/skvqx1.5", "q8_0/skvqx1.5", ROUNDED, f"skvqx2:rot=none+clip=100+fit=0/{ROUNDED}", NORMAL],
+    "yes": ["skvqx4", "skvqx4/skvqx2", "skvqx2", "skvqx2/skvqx1.5", "lowrank:x3", "lowrank:x2", "skvq2:g=64"],
+}
 
 # name: (what is measured, size, in the short run)
 SUITES = {
@@ -65,12 +73,20 @@ def write_questions(path, tasks, contexts, questions):
     return ["--recall", path, "--kv-window", "-1"]
 
 
-def run(program, suite, caches, folder):
+def make_profile(program, folder):
+    path = os.path.join(folder, "profile")
+    text = os.path.join(ROOT, "bench/texts/calibrate.txt")
+    subprocess.run([*program, "calibrate", "-t", "1", "-n", "4096", "--no-losses", "-f", text, "-o", path], check=True,
+                   capture_output=True)
+    return path
+
+
+def run(program, suite, caches, folder, profile):
     """Rows of one suite, as eval gives them, without that of f32."""
     what, size, _ = SUITES[suite]
     path = os.path.join(folder, suite)
     source = write_text(path, size) if what == "text" else write_questions(path, what, *size)
-    command = [*program, "eval", "-t", "1", "-o", "json", "--kv-profile", "none", *source]
+    command = [*program, "eval", "-t", "1", "-o", "json", "--kv-profile", profile, *source]
     for cache in caches:
         command += ["--cache", cache]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -79,14 +95,14 @@ def run(program, suite, caches, folder):
     return json.loads(done.stdout)[1:]
 
 
-def known(program, folder):
-    """The caches of CACHES that this program has."""
+def known(program, folder, profile, caches):
+    """Those of `caches` that this program has."""
     path = os.path.join(folder, "probe")
     write_text(path, 1)
     found = []
-    for cache in CACHES:
-        done = subprocess.run([*program, "eval", "-t", "1", "-f", path, "-c", "16", "--chunks", "1", "--cache", cache],
-                              capture_output=True, text=True, check=False)
+    for cache in caches:
+        done = subprocess.run([*program, "eval", "-t", "1", "-f", path, "-c", "16", "--chunks", "1", "--kv-profile", profile,
+                               "--cache", cache], capture_output=True, text=True, check=False)
         if "is not a cache type" in done.stderr:
             print(f"left out: {cache}: not in this program", file=sys.stderr)
         else:
@@ -94,11 +110,11 @@ def known(program, folder):
     return found
 
 
-def as_row(suite, result, old):
+def as_row(suite, result, profile, old):
     """A line of the table; a tolerance that was chosen stays."""
     text = result["predictions"] > 0
     row = dict.fromkeys(COLUMNS, "")
-    row.update(suite=suite, cache=result["cache"], bits=f"{result['bits_stored']:.4g}")
+    row.update(suite=suite, cache=result["cache"], profile=profile, bits=f"{result['bits_stored']:.4g}")
     if text:
         row.update(kld=f"{result['kld_mean']:.3e}", same_top1=f"{result['same_top1']:.4f}",
                    kld_tolerance=old.get("kld_tolerance") or "0.15")
@@ -119,32 +135,34 @@ def worse(row, result):
     return None
 
 
-def check(program, table, suites, only, folder):
+def check(program, table, suites, only, folder, profiles):
     failures = 0
     for suite in suites:
-        rows = [row for row in table if row["suite"] == suite and only in row["cache"]]
-        if not rows:
-            continue
-        results = run(program, suite, [row["cache"] for row in rows], folder)
-        for row, result in zip(rows, results):
-            reason = worse(row, result)
-            failures += reason is not None
-            print(f"{'WORSE' if reason else 'ok':6}{suite:12} {row['cache']:22} {reason or ''}", flush=True)
+        for profile, path in profiles.items():
+            rows = [row for row in table if row["suite"] == suite and row["profile"] == profile and only in row["cache"]]
+            results = run(program, suite, [row["cache"] for row in rows], folder, path) if rows else []
+            for row, result in zip(rows, results):
+                reason = worse(row, result)
+                failures += reason is not None
+                print(f"{'WORSE' if reason else 'ok':6}{suite:12} {row['cache']:22} {reason or ''}", flush=True)
     return failures
 
 
-def update(program, table, suites, folder):
-    caches = known(program, folder)
-    old = {(row["suite"], row["cache"]): row for row in table}
-    rows = []
+def update(program, table, suites, only, folder, profiles):
+    key = itemgetter("suite", "cache", "profile")
+    rows = {key(row): row for row in table}
     for suite in suites:
-        for result in run(program, suite, caches, folder):
-            rows.append(as_row(suite, result, old.get((suite, result["cache"]), {})))
-            print(",".join(str(rows[-1][column]) for column in COLUMNS), flush=True)
+        for profile, path in profiles.items():
+            caches = [cache for cache in known(program, folder, path, CACHES[profile]) if only in cache]
+            for result in run(program, suite, caches, folder, path) if caches else []:
+                old = rows.get((suite, result["cache"], profile), {})
+                row = as_row(suite, result, profile, old)
+                rows[key(row)] = row
+                print(",".join(str(row[column]) for column in COLUMNS), flush=True)
     with open(TABLE, "w", encoding="utf-8", newline="") as f:
         writer = csv.DictWriter(f, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(sorted(rows.values(), key=lambda row: (list(SUITES).index(row["suite"]), row["profile"])))
 
 
 def main():
@@ -160,11 +178,12 @@ def main():
             table = list(csv.DictReader(f))
     suites = [name for name, (_, _, short) in SUITES.items() if short or not arguments.short]
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.update:  # --short as well: only these suites, for a look
-            update(arguments.program, table, suites, folder)
+        profiles = {"no": "none", "yes": make_profile(arguments.program, folder)}
+        if arguments.update:  # with --short or --only: the other rows stay
+            update(arguments.program, table, suites, arguments.only, folder, profiles)
         elif not any(row["suite"] in suites for row in table):
             sys.exit("results.csv has no row for these suites")
-        elif check(arguments.program, table, suites, arguments.only, folder):
+        elif check(arguments.program, table, suites, arguments.only, folder, profiles):
             sys.exit(f"worse than results.csv; if that is meant: {sys.argv[0]} --update PROGRAM")
 
 
