@@ -287,7 +287,8 @@ static void threads(void **state) {
   free(text);
 }
 
-/* Coarser types lose more, on both sides of every layer; the planner takes the numbers over. */
+/* Coarser types lose more, on both sides of every layer (values by principal channels may do with 2 bits what q4_0 does
+ * with 4); the planner takes the numbers over. */
 static void losses(void **state) {
   (void)state;
   static const char *const order[] = {"f16", "q8_0", "q4_0", "skvqx2"};
@@ -310,8 +311,9 @@ static void losses(void **state) {
     for (int side = 0; side < 2; side++)
       for (int i = 0; i < 4; i++) {
         assert_true(tb_loss_known(&layer, order[i], (enum tb_side)side));
+        const int finer = i == 3 && side == TB_SIDE_V ? 1 : i - 1;
         const double loss = tb_loss(&layer, order[i], (enum tb_side)side, LAYERS);
-        assert_true(loss > (i ? tb_loss(&layer, order[i - 1], (enum tb_side)side, LAYERS) : 0));
+        assert_true(loss > (i ? tb_loss(&layer, order[finer], (enum tb_side)side, LAYERS) : 0));
       }
     assert_false(tb_loss_known(&layer, "skvqx1.5", TB_SIDE_K)); /* for values only */
   }
