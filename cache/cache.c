@@ -10,6 +10,7 @@ struct tb_cache {
   struct tb_cache_config config; /* plan points into the block */
   struct tb_cache_work work;
   struct tb_policy **layers;
+  struct tb_spillfile file; /* closed unless a part of the cache is in it */
   unsigned char *block; /* everything below; owned */
   uint32_t length, step;
 };
@@ -20,7 +21,14 @@ static struct tb_policy_layer layer_of(const struct tb_cache_config *c, uint32_t
                                   .index = i,
                                   .n_layer = c->n_layer,
                                   .n_ctx = c->n_ctx,
-                                  .n_batch = c->n_batch};
+                                  .n_batch = c->n_batch,
+                                  .n_threads = c->n_threads};
+}
+
+bool tb_cache_spilled(const struct tb_cache_config *c) {
+  for (uint32_t i = 0; i < c->n_layer; i++)
+    if (c->plan[i].recall && c->plan[i].resident) return true;
+  return false;
 }
 
 enum tb_status tb_cache_check(const struct tb_cache_config *c, struct tb_error *err) {
@@ -38,6 +46,7 @@ enum tb_status tb_cache_check(const struct tb_cache_config *c, struct tb_error *
 static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernels *kernels, void *init_work,
                   uint64_t *stored) {
   const struct tb_cache_config *cfg = &c->config;
+  c->file.bytes = 0;
   struct tb_plan_layer *plan = tb_carve(a, cfg->n_layer, sizeof *plan);
   if (plan) {
     memcpy(plan, cfg->plan, cfg->n_layer * sizeof *plan);
@@ -50,6 +59,7 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
   for (uint32_t i = 0; i < cfg->n_layer; i++) {
     struct tb_policy_layer layer = layer_of(cfg, i);
     layer.init_work = init_work;
+    layer.file_bytes = &c->file.bytes;
     const struct tb_policy_ops *policy = tb_policy_of(layer.plan);
     struct tb_policy_need n = policy->need(&layer);
     if (n.scratch_bytes > need.scratch_bytes) need.scratch_bytes = n.scratch_bytes;
@@ -72,6 +82,10 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
   c->work.query_q = tb_carve(a, query, 1);
   c->work.query_d = tb_carve(a, query / 32 + 1, sizeof(float));
   c->work.query_s = tb_carve(a, query / 16 + 1, sizeof(int16_t));
+  c->work.n_threads = cfg->n_threads;
+  if (!tb_cache_spilled(cfg)) return;
+  c->work.errors = tb_carve(a, cfg->n_threads, sizeof *c->work.errors);
+  c->work.crcs = tb_carve(a, cfg->n_threads, sizeof *c->work.crcs);
 }
 
 /* Memory that the layers' tables need only while they are made. */
@@ -92,6 +106,18 @@ void tb_cache_bytes(const struct tb_cache_config *config, uint64_t *stored, uint
   *total = a.used == SIZE_MAX ? UINT64_MAX : a.used + sizeof(struct tb_cache);
 }
 
+/* Where what is not resident goes. */
+static enum tb_status open_file(struct tb_cache *c, struct tb_error *err) {
+  const uint64_t bytes = c->file.bytes;
+  if (!c->work.errors) return TB_OK;
+  if (!c->config.spill_dir)
+    return tb_fail(err, TB_E_ARG, "recall: resident= needs a folder for what is not in memory (kv_spill)");
+  for (uint32_t i = 0; i < c->config.n_threads; i++)
+    tb_crc32c_start(&c->work.crcs[i]);
+  c->work.file = &c->file;
+  return tb_spillfile_open(&c->file, c->config.spill_dir, bytes, c->alloc, err);
+}
+
 enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_config *config,
                                const struct tb_kernels *kernels, struct tb_team *team, const struct tb_allocator *alloc,
                                struct tb_error *err) {
@@ -103,6 +129,7 @@ enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_conf
   if (!c) return tb_fail(err, TB_E_NOMEM, "KV cache: out of memory");
   c->alloc = alloc;
   c->config = *config;
+  c->file.fd = -1;
   c->work.kernels = kernels;
   c->work.team = team;
   /* Zeroed: every page is touched now, so that a lack of memory shows here and not in the middle of an answer. */
@@ -118,12 +145,17 @@ enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_conf
   struct tb_arena a = {.base = c->block};
   carve(c, &a, kernels, work, &stored);
   tb_free(alloc, work);
-  *out = c;
-  return TB_OK;
+  status = open_file(c, err);
+  if (status)
+    tb_cache_free(c);
+  else
+    *out = c;
+  return status;
 }
 
 void tb_cache_free(struct tb_cache *c) {
   if (!c) return;
+  tb_spillfile_close(&c->file);
   tb_free(c->alloc, c->block);
   tb_free(c->alloc, c);
 }
@@ -145,23 +177,79 @@ uint32_t tb_cache_encoded(const struct tb_cache *c) {
   return least;
 }
 
+static void clear_errors(struct tb_cache *c) {
+  for (uint32_t i = 0; c->work.errors && i < c->work.n_threads; i++)
+    c->work.errors[i].status = TB_OK;
+}
+
 void tb_cache_step(struct tb_cache *c, uint32_t n) {
+  clear_errors(c);
   c->step = n;
   c->length += n;
 }
 
 void tb_cache_append(struct tb_cache *c, uint32_t layer, float *k, float *v) {
+  if (tb_work_failed(&c->work)) return;
   c->layers[layer]->ops->append(c->layers[layer], &c->work, c->length - c->step, c->step, k, v);
 }
 
 void tb_cache_attend(struct tb_cache *c, uint32_t layer, const float *q, float *out) {
+  if (tb_work_failed(&c->work)) return;
   c->layers[layer]->ops->attend(c->layers[layer], &c->work, c->length - c->step, c->step, q, out);
 }
 
-void tb_cache_truncate(struct tb_cache *c, uint32_t n) {
+/* The first thread's error, which is cleared; TB_OK when there is none. */
+static enum tb_status take_error(struct tb_cache *c, struct tb_error *err) {
+  uint32_t i = 0;
+  while (i + 1 < c->work.n_threads && c->work.errors[i].status == TB_OK)
+    i++;
+  const enum tb_status status = c->work.errors[i].status;
+  if (status && err) *err = c->work.errors[i];
+  clear_errors(c);
+  return status;
+}
+
+static void truncate(struct tb_cache *c, uint32_t n) {
   for (uint32_t i = 0; i < c->config.n_layer; i++)
     c->layers[i]->ops->truncate(c->layers[i], &c->work, n);
   c->length = n;
+}
+
+/* What truncating to n needs of the file is read for all layers before anything changes. */
+static bool prepare(struct tb_cache *c, uint32_t n) {
+  bool ready = true;
+  for (uint32_t i = 0; i < c->config.n_layer && ready; i++) {
+    const struct tb_policy_ops *ops = c->layers[i]->ops;
+    ready = !ops->prepare || ops->prepare(c->layers[i], &c->work, n);
+  }
+  return ready;
+}
+
+enum tb_status tb_cache_truncate(struct tb_cache *c, uint32_t n, struct tb_error *err) {
+  if (!prepare(c, n)) return take_error(c, err);
+  truncate(c, n);
+  return TB_OK;
+}
+
+/* The most tokens up to n for which no layer has to read. */
+static uint32_t settled(const struct tb_cache *c, uint32_t n) {
+  for (uint32_t i = 0; i < c->config.n_layer;) {
+    const struct tb_policy_ops *ops = c->layers[i]->ops;
+    const uint32_t least = ops->settled ? ops->settled(c->layers[i], n) : n;
+    i = least < n ? 0 : i + 1;
+    n = least;
+  }
+  return n;
+}
+
+enum tb_status tb_cache_finish(struct tb_cache *c, struct tb_error *err) {
+  if (!tb_work_failed(&c->work)) return TB_OK;
+  const enum tb_status status = take_error(c, err);
+  const uint32_t n = c->length - c->step;
+  const bool ready = prepare(c, n);
+  clear_errors(c);
+  truncate(c, ready ? n : settled(c, n));
+  return status;
 }
 
 /* ------------------------------------------------------------------------------------------------------- saving */
@@ -191,7 +279,7 @@ enum tb_status tb_cache_set_state(struct tb_cache *c, uint32_t length, const uin
     c->length = length;
     return TB_OK;
   }
-  tb_cache_truncate(c, 0);
+  truncate(c, 0);
   return tb_fail(err, TB_E_FORMAT, "layer %u: the saved state is impossible", i);
 }
 

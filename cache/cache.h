@@ -147,6 +147,7 @@ struct tb_plan_layer {
   uint32_t cluster; /* tokens of a cluster on average; divides segment [by the budget: 8, or 16 from 1024 on] */
   uint32_t segment; /* tokens that are clustered together, a multiple of 160 [320] */
   uint32_t form;    /* enum tb_recall_form */
+  uint32_t resident; /* tokens of clusters in memory for each KV head, the others in a file; 0: all */
   struct tb_merge_plan merge;
 };
 
@@ -164,6 +165,7 @@ struct tb_cache_config {
   uint32_t n_ctx;                     /* tokens */
   uint32_t n_batch;                   /* most tokens appended by one call */
   uint32_t n_threads;
+  const char *spill_dir;              /* folder of the file that `resident` needs, or NULL; read by tb_cache_create */
 };
 
 struct tb_cache;
@@ -187,15 +189,24 @@ struct tb_recalled {
   uint64_t attended, held;       /* tokens attended to, sinks and newest included; tokens held */
   uint64_t chosen, again;        /* clusters chosen; of these, chosen by the step before too */
   uint64_t bytes;                /* read: keys and values attended to, and what describes the clusters */
+  uint64_t pages, read;          /* where `resident` is less than all: pages that hold chosen clusters, read from the file */
+  uint64_t read_bytes;           /* by that */
 };
 void tb_cache_recalled(const struct tb_cache *c, struct tb_recalled *counts);
 
 /* Tokens that are in their final type on both sides of every layer, not in a window or among the sinks. */
 uint32_t tb_cache_encoded(const struct tb_cache *c);
 
-/* One step is: tb_cache_step(n), then for each layer append and attend, in layer order, one layer after the other. `n` tokens are appended at
- * positions length … length+n-1; n ≤ n_batch and length + n ≤ n_ctx. */
+/* One step is: tb_cache_step(n), then for each layer append and attend, in layer order, one layer after the other, then
+ * tb_cache_finish. `n` tokens are appended at positions length … length+n-1; n ≤ n_batch and length + n ≤ n_ctx. */
 void tb_cache_step(struct tb_cache *c, uint32_t n);
+
+/* TB_OK, or what went wrong in the step with the file of what is not `resident`. Then its outputs mean nothing and its
+ * tokens are forgotten; where the file cannot be read either, so are those before them that would have to be: tb_cache_length
+ * says how many are left. */
+enum tb_status tb_cache_finish(struct tb_cache *c, struct tb_error *err);
+/* True when a part of the cache is in a file: it cannot be saved. */
+bool tb_cache_spilled(const struct tb_cache_config *config);
 
 /* k: n rows of n_kv·d_k floats (RoPE applied), v: n rows of n_kv·d_v. Both are overwritten (turned into the basis). */
 void tb_cache_append(struct tb_cache *c, uint32_t layer, float *k, float *v);
@@ -219,7 +230,8 @@ enum tb_status tb_cache_verify(const struct tb_cache *c, struct tb_error *err);
  * counts where a store depends on it. */
 uint64_t tb_cache_identity(const struct tb_cache_config *config);
 
-/* Forgets the tokens from n on. Rows that a block store has already encoded stay as they were encoded. */
-void tb_cache_truncate(struct tb_cache *c, uint32_t n);
+/* Forgets the tokens from n on. Rows that a block store has already encoded stay as they were encoded. Fails, with nothing
+ * changed, only where a part of the cache is in a file that cannot be read; with n = 0 never. */
+enum tb_status tb_cache_truncate(struct tb_cache *c, uint32_t n, struct tb_error *err);
 
 #endif

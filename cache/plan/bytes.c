@@ -1,11 +1,12 @@
 #include "cache/plan/bytes.h"
 
 #include <string.h>
-#include "cache/policy/policy.h"
+#include "cache/policy/recall.h"
 
 uint64_t tb_plan_layer_bytes(const struct tb_kv_shape *shape, const struct tb_plan_layer *plan, uint32_t n_ctx,
-                             uint32_t n_batch) {
-  struct tb_policy_layer layer = {.shape = shape, .plan = plan, .n_layer = 1, .n_ctx = n_ctx, .n_batch = n_batch};
+                             uint32_t n_batch, uint32_t n_threads) {
+  struct tb_policy_layer layer = {
+      .shape = shape, .plan = plan, .n_layer = 1, .n_ctx = n_ctx, .n_batch = n_batch, .n_threads = n_threads};
   struct tb_arena arena = {0};
   uint64_t stored = 0;
   tb_policy_of(plan)->create(&arena, &layer, NULL, NULL, &stored);
@@ -33,8 +34,11 @@ void tb_plan_cache_bytes(const struct tb_cache_config *config, struct tb_plan_by
   for (uint32_t i = 0; i < config->n_layer; i++) {
     const struct tb_plan_layer *p = &config->plan[i];
     if (p->merge.with == TB_MERGE_DOWN) continue; /* what it shares was counted with the layer below */
-    struct tb_store_config k = side_config(p->type_k, TB_SIDE_K, &config->shapes[i], config->n_ctx);
-    struct tb_store_config v = side_config(p->type_v, TB_SIDE_V, &config->shapes[i], config->n_ctx);
+    const struct tb_policy_layer layer = {
+        .shape = &config->shapes[i], .plan = p, .n_ctx = config->n_ctx, .n_threads = config->n_threads};
+    const uint32_t spilled = p->recall ? tb_recall_rows(&layer) : 0, rows = spilled ? spilled : config->n_ctx;
+    struct tb_store_config k = side_config(p->type_k, TB_SIDE_K, &config->shapes[i], rows);
+    struct tb_store_config v = side_config(p->type_v, TB_SIDE_V, &config->shapes[i], rows);
     bytes->main += tb_store_find(p->type_k)->bytes(&k) + tb_store_find(p->type_v)->bytes(&v);
   }
   bytes->window = stored - bytes->main;

@@ -6,7 +6,7 @@
 
 /* What one layer takes at a context: keys, values, window, sinks and its bookkeeping, rounded as the arena rounds. */
 uint64_t tb_plan_layer_bytes(const struct tb_kv_shape *shape, const struct tb_plan_layer *plan, uint32_t n_ctx,
-                             uint32_t n_batch);
+                             uint32_t n_batch, uint32_t n_threads);
 
 /* A whole cache in parts; their sum is what tb_cache_bytes calls the total. */
 struct tb_plan_bytes {

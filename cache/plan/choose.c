@@ -52,7 +52,7 @@ static void make_ladder(const struct tb_choose *c, enum tb_side side, uint32_t l
 }
 
 static struct tb_plan_layer line(const struct tb_choose *c, const char *k, const char *v) {
-  struct tb_plan_layer p = {.window = c->window, .sinks = c->sinks, .recall = c->recall};
+  struct tb_plan_layer p = {.window = c->window, .sinks = c->sinks, .recall = c->recall, .resident = c->resident};
   memcpy(p.type_k, k, strlen(k) + 1); /* names of the registry, or checked by the caller: they fit */
   memcpy(p.type_v, v, strlen(v) + 1);
   return p;
@@ -74,7 +74,7 @@ static void layer_options(const struct tb_choose *c, uint32_t i, struct work *w,
     for (uint32_t b = 0; b < v.n; b++, (*used)++) {
       w->lines[*used] = line(c, k.type[a], v.type[b]);
       w->options[*used] =
-          (struct tb_option){.bytes = tb_plan_layer_bytes(&c->shapes[i], &w->lines[*used], c->n_ctx, c->n_batch),
+          (struct tb_option){.bytes = tb_plan_layer_bytes(&c->shapes[i], &w->lines[*used], c->n_ctx, c->n_batch, c->n_threads),
                              .loss = tb_loss(&c->shapes[i], k.type[a], TB_SIDE_K, c->n_layer) +
                                      tb_loss(&c->shapes[i], v.type[b], TB_SIDE_V, c->n_layer)};
     }

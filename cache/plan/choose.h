@@ -8,7 +8,7 @@
 struct tb_choose {
   const struct tb_kv_shape *shapes;
   uint32_t n_layer, n_ctx, n_batch, n_threads;
-  uint32_t window, sinks, recall;
+  uint32_t window, sinks, recall, resident;
   /* A type that is fixed for all layers, or NULL: chosen among the stores that have a row in loss.c. */
   const char *type_k, *type_v;
   /* The fewest bits per value that are chosen. Without measured losses, layers at the ends of the

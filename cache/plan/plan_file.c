@@ -94,6 +94,7 @@ static enum tb_status option(const struct cursor *c, struct word w, uint32_t lay
                                     {"cluster=", &line->cluster, 1u << 24, {NULL, NULL}},
                                     {"segment=", &line->segment, 1u << 24, {NULL, NULL}},
                                     {"form=", &line->form, 1u << 24, {NULL, NULL}},
+                                    {"resident=", &line->resident, 1u << 24, {NULL, NULL}},
                                     {"merge=", &m->with, 0, {"up", "down"}},
                                     {"retain=", &m->retain, TB_ATTN_BLOCK, {NULL, NULL}},
                                     {"similar=", &m->similar, 1, {NULL, NULL}},
@@ -111,8 +112,8 @@ static enum tb_status option(const struct cursor *c, struct word w, uint32_t lay
   }
   return tb_fail(
       err, TB_E_FORMAT,
-      "plan line %u: layer %u: unknown option '%.*s' (window, sinks, recall, cluster, segment, form, merge, retain, "
-      "similar, unaligned, cosine)",
+      "plan line %u: layer %u: unknown option '%.*s' (window, sinks, recall, cluster, segment, form, resident, merge, "
+      "retain, similar, unaligned, cosine)",
       c->number, layer, shown(w), w.p);
 }
 
@@ -173,14 +174,14 @@ bool tb_plan_write(const struct tb_plan_layer *plan, uint32_t n_layer, tb_text_f
     uint32_t last = i;
     while (last + 1 < n_layer && memcmp(&plan[last + 1], &plan[i], sizeof *plan) == 0)
       last++;
-    char line[320], range[24], recall[80] = "";
+    char line[320], range[24], recall[100] = "";
     if (last > i)
       snprintf(range, sizeof range, "%u-%u", i, last);
     else
       snprintf(range, sizeof range, "%u", i);
     if (plan[i].recall)
-      snprintf(recall, sizeof recall, " recall=%u cluster=%u segment=%u form=%u", plan[i].recall, plan[i].cluster,
-               plan[i].segment, plan[i].form);
+      snprintf(recall, sizeof recall, " recall=%u cluster=%u segment=%u form=%u resident=%u", plan[i].recall,
+               plan[i].cluster, plan[i].segment, plan[i].form, plan[i].resident);
     int n = snprintf(line, sizeof line, "%-8s %-10s %-10s window=%u sinks=%u%s", range, plan[i].type_k, plan[i].type_v,
                      plan[i].window, plan[i].sinks, recall);
     const struct tb_merge_plan *m = &plan[i].merge;

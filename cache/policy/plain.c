@@ -57,6 +57,7 @@ struct tb_store tb_plain_store(struct tb_arena *arena, const struct tb_policy_la
 
 /* What window, sinks and the step's tokens are kept in. */
 static const char *window_type(const struct tb_store_ops *ops, const struct tb_store_config *config) {
+  if (ops->granule == 1) return ops->name;
   return ops->fine && ops->fine(config) ? "f32" : "f16";
 }
 
@@ -73,20 +74,21 @@ void tb_plain_window(struct tb_plain_side *s, struct tb_arena *arena, const stru
 }
 
 static struct tb_plain_side make_side(struct tb_arena *arena, const struct tb_policy_layer *l, enum tb_side side,
-                                      uint32_t wait, const struct tb_kernels *kernels, uint64_t *stored) {
+                                      uint32_t wait, uint32_t rows, const struct tb_kernels *kernels,
+                                      uint64_t *stored) {
   const char *type = type_of(l, side);
   const uint32_t granule = tb_store_find(type)->granule;
-  struct tb_plain_side s = {0};
-  s.main = tb_plain_store(arena, l, side, type, main_cap(l->n_ctx, granule), kernels, stored);
-  if (granule > 1) tb_plain_window(&s, arena, l, side, wait, kernels, stored);
+  struct tb_plain_side s = {.direct = granule == 1 && !rows};
+  s.main = tb_plain_store(arena, l, side, type, rows ? rows : main_cap(l->n_ctx, granule), kernels, stored);
+  if (!s.direct) tb_plain_window(&s, arena, l, side, wait, kernels, stored);
   return s;
 }
 
-struct tb_plain tb_plain_make(struct tb_arena *arena, const struct tb_policy_layer *l, uint32_t wait,
+struct tb_plain tb_plain_make(struct tb_arena *arena, const struct tb_policy_layer *l, uint32_t wait, uint32_t rows,
                               const struct tb_kernels *kernels, uint64_t *stored) {
   struct tb_plain made = {.base = {&tb_policy_plain}, .shape = l->shape};
-  made.k = make_side(arena, l, TB_SIDE_K, wait, kernels, stored);
-  made.v = make_side(arena, l, TB_SIDE_V, wait, kernels, stored);
+  made.k = make_side(arena, l, TB_SIDE_K, wait, rows, kernels, stored);
+  made.v = make_side(arena, l, TB_SIDE_V, wait, rows, kernels, stored);
   return made;
 }
 
@@ -94,7 +96,7 @@ static struct tb_policy *plain_create(struct tb_arena *arena, const struct tb_po
                                       const struct tb_kernels *kernels, uint64_t *stored) {
   (void)before;
   struct tb_plain *p = tb_carve(arena, 1, sizeof *p);
-  struct tb_plain made = tb_plain_make(arena, l, TB_ATTN_BLOCK, kernels, stored);
+  struct tb_plain made = tb_plain_make(arena, l, TB_ATTN_BLOCK, 0, kernels, stored);
   if (!p) return NULL;
   *p = made;
   return &p->base;
@@ -108,6 +110,13 @@ static const struct tb_plain *plain_of_const(const struct tb_policy *p) {
   return (const struct tb_plain *)(const void *)p;
 }
 
+/* Bytes of a step's rows of a side, in the type of its window. */
+size_t tb_plain_chunk(const struct tb_policy_layer *l, enum tb_side side) {
+  const struct tb_store_ops *ops = tb_store_find(type_of(l, side));
+  const struct tb_store_config config = store_config(l, side, type_of(l, side), l->n_batch);
+  return tb_store_find(window_type(ops, &config))->bytes(&config);
+}
+
 struct side_need {
   size_t chunk, init, flush; /* bytes */
 };
@@ -118,8 +127,7 @@ static struct side_need side_need(const struct tb_policy_layer *l, enum tb_side 
   struct tb_store_config config = store_config(l, side, type, main_cap(l->n_ctx, ops->granule));
   struct side_need need = {.init = ops->init_bytes ? ops->init_bytes(&config) : 0};
   need.flush = (size_t)ops->granule * config.d * (ops->joint ? config.n_heads : 1) * sizeof(float);
-  config.cap = l->n_batch;
-  if (ops->granule > 1) need.chunk = tb_store_find(window_type(ops, &config))->bytes(&config);
+  if (ops->granule > 1) need.chunk = tb_plain_chunk(l, side);
   return need;
 }
 
@@ -140,11 +148,18 @@ static struct tb_plain_run run(const struct tb_store *store, uint32_t row, uint3
   return (struct tb_plain_run){store, row, left < limit ? left : limit};
 }
 
+/* Row `at` of main. */
+static struct tb_plain_run run_in_main(const struct tb_plain_side *s, uint32_t at, uint32_t limit) {
+  if (!s->slots) return run(&s->main, at, s->encoded - at, limit);
+  const uint32_t page = at % TB_ATTN_BLOCK / s->page, within = at % s->page;
+  return run(&s->main, s->slots[page] * s->page + within, s->page - within, limit);
+}
+
 struct tb_plain_run tb_plain_locate(const struct tb_plain_side *s, uint32_t pos, uint32_t limit) {
-  if (s->main.ops->granule == 1) return run(&s->main, pos, limit, limit);
+  if (s->direct) return run(&s->main, pos, limit, limit);
   if (pos < s->sinks) return run(&s->sink, pos, s->sinks - pos, limit);
   uint32_t after = pos - s->sinks;
-  if (after < s->encoded) return run(&s->main, after, s->encoded - after, limit);
+  if (after < s->encoded) return run_in_main(s, after, limit);
   after -= s->encoded;
   if (after < s->tail_rows) return run(&s->tail, after, s->tail_rows - after, limit);
   return run(&s->chunk, after - s->tail_rows, limit, limit);
@@ -239,7 +254,7 @@ uint32_t tb_plain_due(const struct tb_plain_side *s) {
 
 /* After a step: encodes what has left the window, in whole granules, and leaves the rest in the tail. */
 static void settle(struct tb_plain_side *s, struct tb_cache_work *w) {
-  if (s->main.ops->granule == 1) return;
+  if (s->direct) return;
   const uint32_t n = tb_plain_due(s);
   struct encode_job j = {.w = w, .to = &s->main, .from = s, .row = s->encoded, .n = n, .pos = s->sinks + s->encoded};
   encode(&j);
@@ -250,7 +265,7 @@ static void append_side(struct tb_plain_side *s, struct tb_cache_work *w, enum t
                         const float *x) {
   const size_t ldx = (size_t)s->main.config.n_heads * s->main.config.d;
   struct encode_job all = {.w = w, .to = &s->main, .x = x, .ldx = ldx, .row = pos, .n = n, .pos = pos};
-  if (s->main.ops->granule == 1) {
+  if (s->direct) {
     encode(&all);
     return;
   }
@@ -350,7 +365,7 @@ uint32_t tb_plain_rows_in_tail(const struct tb_plain_side *s, uint32_t n) {
 
 static void truncate_side(struct tb_plain_side *s, struct tb_cache_work *w, uint32_t n) {
   const uint32_t granule = s->main.ops->granule;
-  if (granule == 1) return;
+  if (s->direct) return;
   if (n < s->sinks + s->encoded) {
     uint32_t after = n > s->sinks ? n - s->sinks : 0, keep = after / granule * granule;
     /* The part of a granule that stays goes back to the tail as floats of its codes. */
@@ -362,7 +377,7 @@ static void truncate_side(struct tb_plain_side *s, struct tb_cache_work *w, uint
 }
 
 static uint32_t side_encoded(const struct tb_plain_side *s, uint32_t length) {
-  return s->main.ops->granule == 1 ? length : s->encoded;
+  return s->direct ? length : s->encoded;
 }
 
 static uint32_t plain_encoded(const struct tb_policy *self) {
@@ -396,7 +411,7 @@ static void plain_get_state(const struct tb_policy *self, uint32_t words[PLAIN_S
 bool tb_plain_possible(const struct tb_plain_side *s, uint32_t length, uint32_t encoded) {
   const uint32_t granule = s->main.ops->granule;
   if (length > s->main.config.cap) return false;
-  if (granule == 1) return encoded == 0;
+  if (s->direct) return encoded == 0;
   if (encoded % granule != 0 || encoded > s->main.config.cap) return false;
   if (length < s->sinks) return encoded == 0;
   return encoded <= length - s->sinks && length - s->sinks - encoded <= s->tail.config.cap;
@@ -426,7 +441,7 @@ enum tb_status tb_plain_store_pieces(struct tb_store *st, uint32_t rows, tb_cach
 
 static enum tb_status side_pieces(struct tb_plain_side *s, uint32_t length, tb_cache_piece_fn fn, void *user,
                                   struct tb_error *err) {
-  if (s->main.ops->granule == 1) return tb_plain_store_pieces(&s->main, length, fn, user, err);
+  if (s->direct) return tb_plain_store_pieces(&s->main, length, fn, user, err);
   const uint32_t sinks = length < s->sinks ? length : s->sinks;
   enum tb_status status = tb_plain_store_pieces(&s->sink, sinks, fn, user, err);
   if (!status) status = tb_plain_store_pieces(&s->main, s->encoded, fn, user, err);

@@ -6,7 +6,8 @@
  * Tokens that come in one step attend to each other exactly: those that the tail has no room for lie in a chunk (f16,
  * shared by all layers) from append to the end of attend, which encodes what has left the window.
  *
- * A store that encodes row by row (granule 1) needs neither sink nor tail: main holds everything. */
+ * A store that encodes row by row (granule 1) needs neither sink nor tail: main holds everything, but for spilled rows,
+ * whose sink and tail are of their own type. */
 #ifndef TB_CACHE_POLICY_PLAIN_H
 #define TB_CACHE_POLICY_PLAIN_H
 
@@ -15,10 +16,15 @@
 
 struct tb_plain_side {
   struct tb_store main, sink, tail, chunk; /* chunk: memory of the work area, cap n_batch */
-  uint32_t sinks;                          /* 0 when granule is 1 */
+  bool direct;                             /* main holds every token at its position, the other stores nothing */
+  uint32_t sinks;                          /* 0 when direct */
   uint32_t window;
-  uint32_t encoded; /* rows in main that hold tokens; granule 1: unused, like the two below */
+  uint32_t encoded; /* rows in main that hold tokens; direct: unused, like the two below */
   uint32_t tail_rows, chunk_rows;
+  /* Where main is a part of a spilled whole (spill.h): rows of a page, and where those of the block are that a thread
+   * looks at, in its copy of this side. */
+  uint32_t page;
+  const uint32_t *slots;
 };
 
 struct tb_plain {
@@ -26,13 +32,16 @@ struct tb_plain {
   const struct tb_kv_shape *shape;
   struct tb_plain_side k, v;
   uint32_t length; /* tokens held */
+  struct tb_spill *spill; /* or NULL: everything is in memory */
 };
 
 /* For policies that store as this one does and attend differently. Their object begins with a struct tb_plain. `wait`:
- * rows that wait in the tail to be encoded together, a multiple of the granule. */
+ * rows that wait in the tail to be encoded together, a multiple of the granule. `rows`: what main holds of each head when
+ * it is a part of a spilled whole, else 0. */
 enum tb_status tb_plain_check(const struct tb_policy_layer *l, struct tb_error *err);
 struct tb_policy_need tb_plain_need(const struct tb_policy_layer *l);
-struct tb_plain tb_plain_make(struct tb_arena *arena, const struct tb_policy_layer *l, uint32_t wait,
+size_t tb_plain_chunk(const struct tb_policy_layer *l, enum tb_side side);
+struct tb_plain tb_plain_make(struct tb_arena *arena, const struct tb_policy_layer *l, uint32_t wait, uint32_t rows,
                               const struct tb_kernels *kernels, uint64_t *stored);
 void tb_plain_append(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, float *k, float *v);
 /* A store of one side. A side's sinks, window and step; its main is made. */

@@ -2,6 +2,7 @@
  * gathers the query rows of all heads of the group, then walks over the key blocks: keys and values of a block become
  * floats once and serve all rows; a running softmax keeps the memory constant. Nothing of size n × n ever exists. */
 #include "cache/policy/plain.h"
+#include "cache/policy/spill.h"
 
 #include <math.h>
 #include <string.h>
@@ -114,9 +115,19 @@ static void scatter(const struct prefill *j, const struct tile_memory *m, uint32
   }
 }
 
+/* Rows of a spilled block come into memory; false when they do not. */
+static bool bring(const struct prefill *j, unsigned thread, uint32_t kv, struct tb_block b, uint32_t *slots) {
+  const struct tb_plain_side *k = &j->p->k;
+  if (!j->p->spill || b.first < k->sinks || b.first >= k->sinks + k->encoded) return true;
+  return tb_spill_block(j->p->spill, j->w, thread, kv, (b.first - k->sinks) / TB_ATTN_BLOCK, ~0u, slots);
+}
+
 static void tile_task(void *arg, size_t task, unsigned thread) {
   const struct prefill *j = arg;
   const struct tb_kv_shape *s = j->p->shape;
+  struct tb_plain_side k = j->p->k, v = j->p->v;
+  uint32_t slots[TB_SPILL_PAGES];
+  if (j->p->spill) k.slots = v.slots = slots;
   unsigned char *scratch = j->w->scratch + thread * j->w->scratch_bytes;
   size_t unused;
   const struct tile_memory m = carve_tile(s, scratch + TB_STORE_SCRATCH, &unused);
@@ -129,11 +140,12 @@ static void tile_task(void *arg, size_t task, unsigned thread) {
   for (uint32_t i = tb_block_of(from, sinks); i <= tb_block_of(end - 1, sinks); i++) {
     struct tb_block b = tb_block_at(i, sinks, end);
     if (b.first >= b.end) continue;
-    expand_block(&j->p->k, kv, b, m.k, scratch);
+    if (!bring(j, thread, kv, b, slots)) return;
+    expand_block(&k, kv, b, m.k, scratch);
     j->w->kernels->tile_qk(m.s, TB_ATTN_BLOCK, m.q, s->d_k, rows, m.k, s->d_k, b.end - b.first, s->d_k);
     for (uint32_t row = 0; row < rows; row++)
       fold_row(j, &m, row, j->pos + first + row / j->group, b);
-    expand_block(&j->p->v, kv, b, m.v, scratch);
+    expand_block(&v, kv, b, m.v, scratch);
     j->w->kernels->tile_pv(m.o, s->d_v, m.s, TB_ATTN_BLOCK, rows, m.v, s->d_v, b.end - b.first, s->d_v);
   }
   scatter(j, &m, kv, first, tokens, scratch);

@@ -5,7 +5,9 @@
 #define TB_CACHE_POLICY_POLICY_H
 
 #include "base/arena.h"
+#include "base/checksum.h"
 #include "cache/cache.h"
+#include "io/spillfile.h"
 
 /* What every policy may use while it works; one per cache. */
 struct tb_cache_work {
@@ -20,7 +22,18 @@ struct tb_cache_work {
   int8_t *query_q;
   float *query_d;
   int16_t *query_s;
+  uint32_t n_threads;
+  struct tb_spillfile *file; /* what policies keep outside of memory, or NULL */
+  struct tb_error *errors;   /* per thread: what went wrong with it in this step, or TB_OK */
+  struct tb_crc *crcs;       /* per thread: CRC-32C */
 };
+
+/* True when something went wrong with the file in this step. */
+static inline bool tb_work_failed(const struct tb_cache_work *w) {
+  for (uint32_t i = 0; w->errors && i < w->n_threads; i++)
+    if (w->errors[i].status != TB_OK) return true;
+  return false;
+}
 
 /* What a policy is made for: layer `index` of n_layer. shape and plan point into arrays of all layers, for policies that
  * span several. */
@@ -28,8 +41,9 @@ struct tb_policy_layer {
   const struct tb_kv_shape *shape;
   const struct tb_plan_layer *plan;
   uint32_t index, n_layer;
-  uint32_t n_ctx, n_batch;
+  uint32_t n_ctx, n_batch, n_threads;
   void *init_work; /* init_bytes of the policy's needs, for the time of create */
+  uint64_t *file_bytes; /* create takes its room in the file from here on and adds it; NULL: nobody asks */
 };
 
 /* Upper bounds that the cache allocates once for all layers. */
@@ -58,6 +72,10 @@ struct tb_policy_ops {
    * computes nothing and only puts the tokens where they stay. */
   void (*append)(struct tb_policy *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, float *k, float *v);
   void (*attend)(struct tb_policy *p, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q, float *out);
+  /* May be NULL. Reads what truncate(n) will need of the file; false, with nothing changed, when a thread's error says
+   * why that is impossible. `settled`: fewer tokens than n, the most for which truncate needs nothing. */
+  bool (*prepare)(struct tb_policy *p, struct tb_cache_work *w, uint32_t n);
+  uint32_t (*settled)(const struct tb_policy *p, uint32_t n);
   void (*truncate)(struct tb_policy *p, struct tb_cache_work *w, uint32_t n);
   uint32_t (*encoded)(const struct tb_policy *p); /* tokens in their final type on both sides */
   /* Saving: numbers that say how much is where, then the pieces of memory that hold it. set_state returns false when no

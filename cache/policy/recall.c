@@ -22,6 +22,9 @@
  * clustered, and until then its rows are in the f16 tail. Stores that use a row's position cannot be reordered and are
  * refused.
  *
+ * Spilled (resident=N), a part of the rows is in memory and the rest in a file (spill.h); a segment's rows wait in the tail
+ * until they are clustered, whatever the store.
+ *
  * Memory per clustered token and KV head: (d + 10)/cluster + 2 bytes, + 1/cluster per choice; d = 64, clusters of 16:
  * 6.7 bytes, beside 256 of f16 or 35 of skvqx2. For block stores also segment · 2·(d_k + d_v) bytes of tail.
  * Limits: head sizes of keys that are a multiple of 16; no sliding window. */
@@ -60,6 +63,9 @@ static enum tb_status check_params(const struct tb_policy_layer *l, struct tb_er
     return tb_fail(err, TB_E_ARG, "recall: cluster %u does not divide the segment of %u tokens", p.cluster, p.segment);
   if (l->plan->form > TB_RECALL_PUBLISHED)
     return tb_fail(err, TB_E_ARG, "recall: form %u is not 0 or 1", l->plan->form);
+  if (l->plan->resident && p.published)
+    return tb_fail(err, TB_E_ARG, "recall: the published form (form=1) keeps everything in memory, resident=%u does not",
+                   l->plan->resident);
   if (l->shape->sliding) return tb_fail(err, TB_E_UNSUPPORTED, "recall: the layer has a sliding window already");
   if (l->shape->d_k % 16 != 0 || l->shape->d_k > TB_CLUSTER_D_MAX)
     return tb_fail(err, TB_E_UNSUPPORTED, "recall: key head size %u is not a multiple of 16 up to %d", l->shape->d_k,
@@ -94,14 +100,25 @@ static uint32_t cap_of(const struct tb_policy_layer *l) {
   return (uint32_t)tb_round_up(rows_of(l) / tb_recall_params_of(l->plan).cluster, TB_CLUSTER_TILE);
 }
 
+static struct tb_spill_shape spill_of(const struct tb_policy_layer *l) {
+  if (!l->plan->resident) return (struct tb_spill_shape){0};
+  return tb_spill_shape_of(l, l->plan->resident, tb_recall_params_of(l->plan).segment, rows_of(l));
+}
+
+uint32_t tb_recall_rows(const struct tb_policy_layer *l) {
+  return spill_of(l).rows;
+}
+
 static struct tb_policy_need recall_need(const struct tb_policy_layer *l) {
   const struct tb_recall_params par = tb_recall_params_of(l->plan);
   struct tb_policy_need need = tb_plain_need(l);
   const size_t cluster = tb_recall_cluster_scratch(l->shape, &par);
-  const size_t decode = tb_recall_decode_scratch(l->shape, cap_of(l));
+  const size_t decode = tb_recall_decode_scratch(l->shape, cap_of(l), spill_of(l).n_pages);
   const size_t most = cluster > decode ? cluster : decode;
   if (most > need.scratch_bytes) need.scratch_bytes = most;
   need.shared_bytes = tb_recall_decode_shared(l->shape, choices_of(l), l->n_ctx);
+  for (int i = 0; l->plan->resident && i < 2; i++)
+    need.chunk[i] = tb_plain_chunk(l, (enum tb_side)i);
   return need;
 }
 
@@ -116,7 +133,8 @@ static struct tb_policy *recall_create(struct tb_arena *arena, const struct tb_p
                            .rows = rows_of(l),
                            .window = l->plan->window,
                            .n_ctx = l->n_ctx};
-  made.plain = tb_plain_make(arena, l, made.par.segment, kernels, stored);
+  const struct tb_spill_shape shape = spill_of(l);
+  made.plain = tb_plain_make(arena, l, made.par.segment, shape.rows, kernels, stored);
   made.plain.base.ops = &tb_policy_recall; /* rows wait for a whole segment */
   made.n_choices = choices_of(l);
   const size_t before_clusters = arena->used;
@@ -128,9 +146,11 @@ static struct tb_policy *recall_create(struct tb_arena *arena, const struct tb_p
   made.centre = tb_carve(arena, n_kv * l->shape->d_k, f);
   made.from = tb_carve(arena, n_kv * made.rows, sizeof *made.from);
   made.counts = tb_carve(arena, made.n_choices, sizeof *made.counts);
+  if (l->plan->resident) made.plain.spill = tb_spill_make(arena, l, shape);
   *stored += arena->used - before_clusters;
   if (!r) return NULL;
   *r = made;
+  if (r->plain.spill) *l->file_bytes = tb_spill_attach(r->plain.spill, &r->plain.k, &r->plain.v, *l->file_bytes);
   return &r->plain.base;
 }
 
@@ -142,21 +162,28 @@ static void set_clustered(struct tb_recall *r, uint32_t n, uint32_t length) {
   r->clustered = n;
   r->plain.length = length;
   for (int i = 0; i < 2; i++) {
-    if (sides[i]->main.ops->granule == 1) continue;
+    if (sides[i]->direct) continue;
     sides[i]->encoded = n;
     sides[i]->tail_rows = tb_plain_rows_in_tail(sides[i], length);
+    sides[i]->chunk_rows = 0;
   }
+  if (r->plain.spill) tb_spill_forget(r->plain.spill, n);
   memset(r->c.chosen, 0, (size_t)r->n_choices * r->cap);
 }
 
-/* After a step: segments that have left the window are clustered, which for block stores means encoded. */
+/* After a step: segments that have left the window are clustered, which for block stores means encoded. When one of them
+ * cannot be written to the file, none has left: their rows still are in the tail. */
 static void settle(struct tb_recall *r, struct tb_cache_work *w) {
   struct tb_plain_side *sides[] = {&r->plain.k, &r->plain.v};
   const uint32_t before = r->clustered;
-  for (; r->plain.length >= r->base + r->clustered + r->window + r->par.segment; r->clustered += r->par.segment)
+  for (; r->plain.length >= r->base + r->clustered + r->window + r->par.segment; r->clustered += r->par.segment) {
     tb_recall_cluster(r, w);
+    if (!tb_work_failed(w)) continue;
+    r->clustered = before;
+    return;
+  }
   for (int i = 0; i < 2; i++)
-    if (sides[i]->main.ops->granule > 1) tb_plain_leave(sides[i], r->clustered - before);
+    if (!sides[i]->direct) tb_plain_leave(sides[i], r->clustered - before);
 }
 
 static void recall_attend(struct tb_policy *self, struct tb_cache_work *w, uint32_t pos, uint32_t n, const float *q,
@@ -170,7 +197,7 @@ static void recall_attend(struct tb_policy *self, struct tb_cache_work *w, uint3
     tb_plain_decode(&r->plain, w, pos, q, out);
   else
     tb_recall_decode(r, w, pos, q, out);
-  settle(r, w);
+  if (!tb_work_failed(w)) settle(r, w);
 }
 
 /* --------------------------------------------------------------------------------------------------- truncating */
@@ -185,13 +212,15 @@ static void unsort_side(const struct unsort *j, struct tb_plain_side *s, uint32_
                         unsigned char *scratch) {
   const uint32_t segment = j->r->par.segment, d = s->main.config.d;
   float *row = (float *)(void *)(scratch + TB_STORE_SCRATCH);
-  if (s->main.ops->granule == 1) {
+  if (s->direct) {
     unsigned char *done = scratch + TB_STORE_SCRATCH + TB_CLUSTER_D_MAX * sizeof(float);
     tb_recall_permute(&s->main, head, j->r->base + j->first, order, segment, done, (unsigned char *)row);
     return;
   }
+  const struct tb_spill *spill = j->r->plain.spill;
   for (uint32_t i = 0; i < j->n; i++) { /* what stays goes back to the tail as floats of its codes */
-    s->main.ops->expand(&s->main, head, j->first + order[i], 1, 0, row, d, scratch);
+    const uint32_t at = j->first + order[i];
+    s->main.ops->expand(&s->main, head, spill ? tb_spill_row(spill, head, at) : at, 1, 0, row, d, scratch);
     s->tail.ops->encode(&s->tail, head, i, 1, 0, row, d, scratch);
   }
 }
@@ -208,21 +237,46 @@ static void unsort_task(void *arg, size_t head, unsigned thread) {
   unsort_side(j, &j->r->plain.v, (uint32_t)head, order, scratch);
 }
 
+/* The segment that n tokens cut, of which .n tokens stay; .n 0 when they cut none. */
+static struct unsort cut_at(struct tb_recall *r, struct tb_cache_work *w, uint32_t n) {
+  const uint32_t after = n > r->base ? n - r->base : 0, keep = after / r->par.segment * r->par.segment;
+  return (struct unsort){.r = r, .w = w, .first = keep, .n = keep < r->clustered ? after - keep : 0};
+}
+
 /* Whole segments stay clustered; the one that is cut goes back to the order of positions. */
 static void recall_truncate(struct tb_policy *self, struct tb_cache_work *w, uint32_t n) {
   struct tb_recall *r = recall_of(self);
+  struct unsort j = cut_at(r, w, n);
+  if (j.n) tb_parallel_for(w->team, r->plain.shape->n_kv, unsort_task, &j);
+  set_clustered(r, j.first < r->clustered ? j.first : r->clustered, n);
+}
+
+static void prepare_task(void *arg, size_t head, unsigned thread) {
+  const struct unsort *j = arg;
+  struct tb_spill *spill = j->r->plain.spill;
+  const uint32_t n = j->r->par.segment / spill->shape.page;
+  uint32_t *pages = (uint32_t *)(void *)(j->w->scratch + thread * j->w->scratch_bytes);
+  for (uint32_t i = 0; i < n; i++)
+    pages[i] = j->first / spill->shape.page + i;
+  tb_spill_load(spill, j->w, thread, (uint32_t)head, pages, n);
+}
+
+static bool recall_prepare(struct tb_policy *self, struct tb_cache_work *w, uint32_t n) {
+  struct tb_recall *r = recall_of(self);
+  struct unsort j = cut_at(r, w, n);
+  if (r->plain.spill && j.n) tb_parallel_for(w->team, r->plain.shape->n_kv, prepare_task, &j);
+  return !tb_work_failed(w);
+}
+
+static uint32_t recall_settled(const struct tb_policy *self, uint32_t n) {
+  const struct tb_recall *r = recall_of_const(self);
   const uint32_t after = n > r->base ? n - r->base : 0, keep = after / r->par.segment * r->par.segment;
-  if (keep < r->clustered) {
-    struct unsort j = {.r = r, .w = w, .first = keep, .n = after - keep};
-    if (j.n) tb_parallel_for(w->team, r->plain.shape->n_kv, unsort_task, &j);
-  }
-  set_clustered(r, keep < r->clustered ? keep : r->clustered, n);
+  return r->plain.spill && keep < r->clustered && after > 0 ? r->base + keep : n;
 }
 
 static uint32_t recall_encoded(const struct tb_policy *self) {
   const struct tb_recall *r = recall_of_const(self);
-  const bool rows = r->plain.k.main.ops->granule == 1 && r->plain.v.main.ops->granule == 1;
-  return rows ? r->plain.length : r->clustered;
+  return r->plain.k.direct && r->plain.v.direct ? r->plain.length : r->clustered;
 }
 
 /* ------------------------------------------------------------------------------------------------------- saving */
@@ -242,7 +296,7 @@ static bool recall_set_state(struct tb_policy *self, uint32_t length, const uint
   if (n % r->par.segment != 0 || n > r->rows || n > after) return false;
   const struct tb_plain_side *sides[] = {&r->plain.k, &r->plain.v};
   for (int i = 0; i < 2; i++)
-    if (!tb_plain_possible(sides[i], length, sides[i]->main.ops->granule > 1 ? n : 0)) return false;
+    if (!tb_plain_possible(sides[i], length, sides[i]->direct ? 0 : n)) return false;
   set_clustered(r, n, length);
   return true;
 }
@@ -315,6 +369,12 @@ static void recall_recalled(const struct tb_policy *self, struct tb_recalled *co
     counts->again += c->again;
     counts->bytes += c->bytes;
   }
+  const struct tb_spill *spill = r->plain.spill;
+  for (uint32_t head = 0; spill && head < r->plain.shape->n_kv; head++) {
+    counts->pages += spill->counts[head].wanted;
+    counts->read += spill->counts[head].read;
+    counts->read_bytes += spill->counts[head].read * spill->bytes;
+  }
 }
 
 const struct tb_policy_ops tb_policy_recall = {.name = "recall",
@@ -323,6 +383,8 @@ const struct tb_policy_ops tb_policy_recall = {.name = "recall",
                                                .create = recall_create,
                                                .append = tb_plain_append,
                                                .attend = recall_attend,
+                                               .prepare = recall_prepare,
+                                               .settled = recall_settled,
                                                .truncate = recall_truncate,
                                                .encoded = recall_encoded,
                                                .state_words = recall_state_words,

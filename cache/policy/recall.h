@@ -3,6 +3,7 @@
 #define TB_CACHE_POLICY_RECALL_H
 
 #include "cache/policy/plain.h"
+#include "cache/policy/spill.h"
 
 /* A plan line's numbers, its zeros filled in. */
 struct tb_recall_params {
@@ -37,6 +38,8 @@ struct tb_recall {
 };
 
 struct tb_recall_params tb_recall_params_of(const struct tb_plan_layer *plan);
+/* Rows that main holds of each head when a part is spilled, or 0. */
+uint32_t tb_recall_rows(const struct tb_policy_layer *l);
 
 static inline uint32_t tb_recall_n(const struct tb_recall *r) { return r->clustered / r->par.cluster; }
 
@@ -50,7 +53,7 @@ void tb_recall_permute(const struct tb_store *st, uint32_t head, uint32_t first,
 
 /* recall_decode.c: one query token. */
 void tb_recall_decode(struct tb_recall *r, struct tb_cache_work *w, uint32_t pos, const float *q, float *out);
-size_t tb_recall_decode_scratch(const struct tb_kv_shape *s, uint32_t cap);
+size_t tb_recall_decode_scratch(const struct tb_kv_shape *s, uint32_t cap, uint32_t n_pages);
 size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, uint32_t n_ctx);
 
 #endif

@@ -218,7 +218,7 @@ static void move_rows(const struct job *j, struct tb_plain_side *s, uint32_t hea
                       void *scratch) {
   const uint32_t n = j->r->par.segment, granule = s->main.ops->granule, d = s->main.config.d;
   const uint16_t *order = m->order;
-  if (granule == 1) {
+  if (s->direct) {
     tb_recall_permute(&s->main, head, j->r->base + j->first, order, n, m->done, (unsigned char *)m->rows);
     return;
   }
@@ -226,6 +226,24 @@ static void move_rows(const struct job *j, struct tb_plain_side *s, uint32_t hea
     for (uint32_t i = 0; i < granule; i++)
       load(s, head, j->r->base + j->first + order[t + i], 1, m->rows + (size_t)i * d, scratch);
     s->main.ops->encode(&s->main, head, j->first + t, granule, 0, m->rows, d, scratch);
+  }
+}
+
+/* The same for both sides, page by page, out of the tail into memory and file, until the file refuses. */
+static void spill_rows(const struct job *j, uint32_t head, unsigned thread, const struct memory *m, void *scratch) {
+  struct tb_plain *p = &j->r->plain;
+  const uint32_t n = p->spill->shape.page;
+  struct tb_plain_side *sides[2] = {&p->k, &p->v};
+  for (uint32_t t = 0; t < j->r->par.segment; t += n) {
+    const uint32_t page = (j->first + t) / n, slot = tb_spill_take(p->spill, head, page);
+    for (int side = 0; side < 2; side++) {
+      const struct tb_plain_side *s = sides[side];
+      const uint32_t d = s->main.config.d;
+      for (uint32_t i = 0; i < n; i++)
+        load(s, head, j->r->base + j->first + m->order[t + i], 1, m->rows + (size_t)i * d, scratch);
+      s->main.ops->encode(&sides[side]->main, head, slot * n, n, 0, m->rows, d, scratch);
+    }
+    if (!tb_spill_write(p->spill, j->w, thread, head, page)) return;
   }
 }
 
@@ -242,6 +260,10 @@ static void head_task(void *arg, size_t head, unsigned thread) {
   describe(j, (uint32_t)head, &m, zero);
   sort_labels(&m, r->par.segment, r->par.segment / r->par.cluster, m.order);
   memcpy(r->from + head * r->rows + j->first, m.order, r->par.segment * sizeof *m.order);
+  if (r->plain.spill) {
+    spill_rows(j, (uint32_t)head, thread, &m, scratch);
+    return;
+  }
   move_rows(j, &r->plain.k, (uint32_t)head, &m, scratch);
   move_rows(j, &r->plain.v, (uint32_t)head, &m, scratch);
 }

@@ -26,6 +26,7 @@ struct item {
   uint32_t block;
   uint32_t cluster; /* the first one that ends behind the block's first row; ALWAYS: sinks, newest */
   uint32_t row;     /* its first row, counted from base */
+  unsigned pages;   /* of a spilled block: those with chosen rows (tb_spill_block) */
 };
 
 struct decode {
@@ -52,10 +53,12 @@ struct memory {
   int8_t *q; /* choosing */
   float *dq, *eq, *s, *rank;
   uint8_t *bin;
+  uint32_t *pages;     /* of spilled rows, that hold what was chosen */
   float *scores, *acc; /* attending */
 };
 
-static struct memory carve_memory(const struct tb_kv_shape *s, uint32_t cap, unsigned char *base, size_t *bytes) {
+static struct memory carve_memory(const struct tb_kv_shape *s, uint32_t cap, uint32_t n_pages, unsigned char *base,
+                                  size_t *bytes) {
   struct tb_arena a = {.base = base};
   const size_t heads = s->n_head / s->n_kv, f = sizeof(float);
   struct memory m;
@@ -65,16 +68,25 @@ static struct memory carve_memory(const struct tb_kv_shape *s, uint32_t cap, uns
   m.s = tb_carve(&a, heads * cap, f);
   m.rank = tb_carve(&a, cap, f);
   m.bin = tb_carve(&a, cap, 1);
+  m.pages = tb_carve(&a, n_pages, sizeof *m.pages);
   m.scores = tb_carve(&a, heads * TB_ATTN_BLOCK, f);
   m.acc = tb_carve(&a, heads * s->d_v, f);
   *bytes = a.used;
   return m;
 }
 
-size_t tb_recall_decode_scratch(const struct tb_kv_shape *s, uint32_t cap) {
+size_t tb_recall_decode_scratch(const struct tb_kv_shape *s, uint32_t cap, uint32_t n_pages) {
   size_t bytes;
-  carve_memory(s, cap, NULL, &bytes);
+  carve_memory(s, cap, n_pages, NULL, &bytes);
   return TB_STORE_SCRATCH + bytes;
+}
+
+/* The memory of a thread. */
+static struct memory memory_of(const struct decode *j, unsigned thread) {
+  const struct tb_spill *spill = j->r->plain.spill;
+  size_t unused;
+  return carve_memory(j->r->plain.shape, j->r->cap, spill ? spill->shape.n_pages : 0,
+                      j->w->scratch + thread * j->w->scratch_bytes + TB_STORE_SCRATCH, &unused);
 }
 
 size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, uint32_t n_ctx) {
@@ -186,13 +198,38 @@ static void list_items(const struct decode *j, uint32_t choice, const uint16_t *
     const uint32_t i = chosen.list[at], row = row_of(r, size, i);
     const uint32_t first = row / TB_ATTN_BLOCK + 1, last = (row + size[i] - 1) / TB_ATTN_BLOCK + 1;
     for (uint32_t b = first > next ? first : next; b <= last; b++)
-      n = add_item(j, choice, n, (struct item){b, i, row});
+      n = add_item(j, choice, n, (struct item){b, i, row, 0});
     if (last + 1 > next) next = last + 1;
   }
-  if (r->base) n = add_item(j, choice, n, (struct item){0, ALWAYS, 0});
+  if (r->base) n = add_item(j, choice, n, (struct item){0, ALWAYS, 0, 0});
   for (uint32_t b = r->clustered / TB_ATTN_BLOCK + 1; b <= tb_block_of(j->pos, r->base); b++)
-    n = add_item(j, choice, n, (struct item){b, ALWAYS, 0});
+    n = add_item(j, choice, n, (struct item){b, ALWAYS, 0, 0});
   j->n_items[choice] = n;
+}
+
+/* The spilled pages that hold rows of chosen clusters: the items learn of theirs, and they come into memory as far as
+ * there is room; the others are read when it is their turn. */
+static void load_pages(const struct decode *j, uint32_t choice, unsigned thread, const uint16_t *size,
+                       struct chosen chosen, uint32_t *pages) {
+  const struct tb_recall *r = j->r;
+  struct tb_spill *spill = r->plain.spill;
+  const uint32_t each = TB_ATTN_BLOCK / spill->shape.page;
+  struct item *item = j->items + (size_t)choice * j->per_choice;
+  uint32_t n = 0;
+  for (uint32_t at = 0; at < chosen.n; at++) {
+    const uint32_t i = chosen.list[at], row = row_of(r, size, i), last = (row + size[i] - 1) / spill->shape.page;
+    uint32_t page = row / spill->shape.page;
+    if (n && pages[n - 1] == page) page++;
+    for (; page <= last; page++) {
+      while (item->block != page / each + 1)
+        item++;
+      item->pages |= 1u << page % each;
+      pages[n++] = page;
+    }
+  }
+  spill->counts[choice].wanted += n;
+  spill->counts[choice].read += tb_spill_missing(spill, choice, pages, n);
+  tb_spill_load(spill, j->w, thread, choice, pages, n);
 }
 
 /* What the step reads: rows of the two sides (whole blocks where a store scores no less), and all centroids. */
@@ -216,13 +253,12 @@ static void choose_task(void *arg, size_t choice, unsigned thread) {
   const struct decode *j = arg;
   const struct tb_recall *r = j->r;
   const struct tb_kv_shape *s = r->plain.shape;
-  size_t unused;
-  const struct memory m =
-      carve_memory(s, r->cap, j->w->scratch + thread * j->w->scratch_bytes + TB_STORE_SCRATCH, &unused);
+  const struct memory m = memory_of(j, thread);
   const uint16_t *size = r->c.size + (choice * j->heads / (s->n_head / s->n_kv)) * r->cap;
   estimate(j, (uint32_t)choice, &m);
   const struct chosen chosen = choose_clusters(j, (uint32_t)choice, &m, size);
   list_items(j, (uint32_t)choice, size, chosen);
+  if (r->plain.spill) load_pages(j, (uint32_t)choice, thread, size, chosen, m.pages);
   count_step(j, (uint32_t)choice, chosen.rows);
 }
 
@@ -254,6 +290,7 @@ static bool next_run(struct walk *w, struct tb_block *run) {
 
 struct attend {
   const struct decode *j;
+  const struct tb_plain *p; /* the layer's, or this thread's view of it when it is spilled */
   const struct memory *m;
   struct tb_kv_query q;
   uint32_t kv, head;
@@ -265,7 +302,7 @@ struct attend {
 static void fetch(const struct tb_store *st, uint32_t head, struct walk w) {
   size_t offset, bytes;
   struct tb_block run;
-  if (st->ops->granule > 1 || !w.chosen) return;
+  if (st->ops->granule > 1 || !w.chosen || w.j->r->plain.spill) return;
   st->ops->span(&st->config, head, 1, &offset, &bytes);
   while (next_run(&w, &run))
     for (size_t at = run.first * bytes & ~(size_t)63; at < run.end * bytes; at += 64)
@@ -284,7 +321,7 @@ static struct walk walk_of(const struct attend *a, uint32_t choice, struct item 
 
 /* Scores of the chosen rows, -inf elsewhere; returns their hull. Stores of whole blocks score everything. */
 static struct tb_block score_chosen(struct attend *a, struct walk w) {
-  const struct tb_plain *p = &a->j->r->plain;
+  const struct tb_plain *p = a->p;
   const bool whole = p->k.main.ops->granule > 1;
   const uint32_t heads = a->j->heads;
   struct tb_block run, hull = {w.b.end, w.b.first};
@@ -305,7 +342,7 @@ static struct tb_block score_chosen(struct attend *a, struct walk w) {
 }
 
 static void accum_chosen(struct attend *a, struct walk w, struct tb_block hull) {
-  const struct tb_plain *p = &a->j->r->plain;
+  const struct tb_plain *p = a->p;
   float *s = a->m->scores;
   struct tb_block run;
   if (p->v.main.ops->granule > 1) {
@@ -322,7 +359,7 @@ static void accum_chosen(struct attend *a, struct walk w, struct tb_block hull) 
 
 static void attend_item(struct attend *a, struct walk w, struct walk next, uint32_t split) {
   const struct decode *j = a->j;
-  const struct tb_plain *p = &j->r->plain;
+  const struct tb_plain *p = a->p;
   const uint32_t d_v = p->shape->d_v;
   struct tb_block hull = w.b;
   fetch(&p->v.main, a->kv, w);
@@ -351,9 +388,15 @@ static void attend_task(void *arg, size_t task, unsigned thread) {
   const uint32_t n = j->n_items[choice], first = split * SPLIT_BLOCKS, head = choice * j->heads;
   if (first >= n) return;
   unsigned char *scratch = j->w->scratch + thread * j->w->scratch_bytes;
-  size_t unused;
-  const struct memory m = carve_memory(s, r->cap, scratch + TB_STORE_SCRATCH, &unused);
-  struct attend a = {.j = j, .m = &m, .kv = head / (s->n_head / s->n_kv), .head = head, .scratch = scratch};
+  const struct memory m = memory_of(j, thread);
+  struct attend a = {
+      .j = j, .p = &r->plain, .m = &m, .kv = head / (s->n_head / s->n_kv), .head = head, .scratch = scratch};
+  struct tb_plain view = r->plain;
+  uint32_t slots[TB_SPILL_PAGES];
+  if (view.spill) {
+    view.k.slots = view.v.slots = slots;
+    a.p = &view;
+  }
   a.q = tb_plain_query(&r->plain, j->w, head, j->heads, j->pos);
   memset(m.acc, 0, j->heads * s->d_v * sizeof *m.acc);
   for (uint32_t g = 0; g < j->heads; g++) {
@@ -367,6 +410,9 @@ static void attend_task(void *arg, size_t task, unsigned thread) {
   for (uint32_t i = first; i < n && i < first + SPLIT_BLOCKS; i++) {
     const bool more = i + 1 < n && i + 1 < first + SPLIT_BLOCKS;
     const struct walk next = more ? walk_of(&a, choice, items[i + 1]) : (struct walk){0};
+    if (view.spill && w.chosen &&
+        !tb_spill_block(view.spill, j->w, thread, a.kv, items[i].block - 1, items[i].pages, slots))
+      return;
     attend_item(&a, w, next, split);
     w = next;
   }

@@ -1,5 +1,6 @@
 #include "cli/cache_options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "cli/cli.h"
@@ -22,6 +23,8 @@ bool cli_cache_open(const char *verb, struct cli_cache *c, const char *model, st
   out->kv_window = c->window;
   out->kv_sinks = c->sinks;
   out->kv_recall = c->recall;
+  out->kv_spill = c->spill;
+  out->kv_resident = c->resident;
   out->kv_merge = c->merge;
   return true;
 }
@@ -29,4 +32,10 @@ bool cli_cache_open(const char *verb, struct cli_cache *c, const char *model, st
 void cli_cache_close(struct cli_cache *c) {
   free(c->plan_text);
   c->plan_text = NULL;
+}
+
+bool cli_cache_saved(const char *verb, const struct cli_cache *c, const char *session) {
+  if (!session || !c->spill) return true;
+  fprintf(stderr, "thimble %s: --kv-spill: a conversation whose clusters are in a file is not saved (--session)\n", verb);
+  return false;
 }

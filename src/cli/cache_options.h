@@ -9,7 +9,8 @@
 struct cli_cache {
   const char *type_k, *type_v, *plan, *profile;
   int32_t window, sinks;
-  uint32_t recall, merge;
+  uint32_t recall, merge, resident;
+  const char *spill;
   char *plan_text; /* the plan file's text; owned */
   char found[4096]; /* path of a profile at its usual place */
 };
@@ -27,6 +28,10 @@ struct cli_cache {
    "first tokens kept in f16 beside packed types (5; -1: none)"},                                                      \
   {NULL, "--kv-recall", CLI_U32, &(c).recall, 0, 1 << 24, "N",                                                         \
    "while generating, attend to N tokens in chosen clusters and to the newest (0: to all)"},                           \
+  {NULL, "--kv-spill", CLI_STRING, &(c).spill, 0, 0, "DIR",                                                            \
+   "with --kv-recall: clusters that were not used for long are in a file there"},                                      \
+  {NULL, "--kv-resident", CLI_U32, &(c).resident, 0, 1 << 24, "N",                                                     \
+   "with --kv-spill: tokens in clusters that are in memory, per KV head (4 times --kv-recall)"},                       \
   {NULL, "--kv-merge", CLI_U32, &(c).merge, 0, 1 << 24, "N",                                                           \
    "from layer N on, pairs of layers share the directions of keys and values (0: none)"},                              \
   {NULL, "--kv-profile", CLI_STRING, &(c).profile, 0, 0, "FILE", "what calibrate measured (default: found by itself), or none"}
@@ -36,5 +41,7 @@ struct cli_cache {
  * `model` (NULL: the bundled one); reports errors itself. */
 bool cli_cache_open(const char *verb, struct cli_cache *c, const char *model, struct tb_context_options *out);
 void cli_cache_close(struct cli_cache *c);
+/* Reports when a conversation is to be saved (session: --session or NULL) that cannot be. */
+bool cli_cache_saved(const char *verb, const struct cli_cache *c, const char *session);
 
 #endif

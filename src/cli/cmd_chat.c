@@ -140,6 +140,7 @@ int cmd_chat(int argc, char **argv) {
     fputs(commands, stdout);
     return CLI_OK;
   }
+  if (!cli_cache_saved("chat", &a.cache, a.session)) return CLI_USAGE;
   if (!cli_use_cpus("chat", &a.cpus, a.threads > 0)) return CLI_USAGE;
   cli_catch_signals();
   struct chat_session s = {0};

@@ -429,6 +429,7 @@ int cmd_run(int argc, char **argv) {
     fprintf(stderr, "thimble run: --session: goes with neither --tokens nor --logits, and with --ignore-eos only under --raw\n");
     return CLI_USAGE;
   }
+  if (!cli_cache_saved("run", &a.cache, a.session)) return CLI_USAGE;
   if (!cli_use_cpus("run", &a.cpus, a.threads > 0)) return CLI_USAGE;
   cli_catch_signals();
   return a.session && !a.raw ? ask_in_session(&a) : plan_and_run(&a);

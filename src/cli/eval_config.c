@@ -45,7 +45,10 @@ static enum tb_status open_one(struct eval *e, struct eval_config *c, const stru
                                struct tb_error *err) {
   struct tb_context_options context = *base;
   context.kv_plan = c->plan;
-  if (c == e->configs) context.kv_recall = 0; /* what the others are compared with */
+  if (c == e->configs) { /* what the others are compared with */
+    context.kv_recall = context.kv_resident = 0;
+    context.kv_spill = NULL;
+  }
   if (e->protocol == EVAL_A && context.kv_window == 0) context.kv_window = -1;
   enum tb_status s = tb_context_create(&c->ctx, e->model, &context, err);
   if (s) return s;

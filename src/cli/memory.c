@@ -147,6 +147,10 @@ void cli_print_recall(const struct tb_context *ctx) {
   fprintf(stderr, "    clusters chosen            %12.1f, chosen before too %.1f %%\n",
           (double)r.chosen / (double)r.choices, r.chosen ? 100 * (double)r.again / (double)r.chosen : 0);
   fprintf(stderr, "    bytes read                 %12s\n", cli_bytes(bytes, r.bytes / r.choices));
+  if (r.pages == 0) return;
+  fprintf(stderr, "    pages wanted               %12.1f, in memory already %.1f %%\n",
+          (double)r.pages / (double)r.choices, 100 - 100 * (double)r.pages_read / (double)r.pages);
+  fprintf(stderr, "    bytes read from the file   %12s\n", cli_bytes(bytes, r.bytes_read / r.choices));
 }
 
 /* ------------------------------------------------------------------------------------------------------------- shapes

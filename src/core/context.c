@@ -14,6 +14,7 @@ enum {
   HEAD_COLUMNS = 32, /* most positions whose logits tb_eval_all computes together */
   WINDOW = 128,      /* full-precision tokens of block stores (SKVQ, arXiv 2405.06219) */
   SINKS = 5,
+  RESIDENT = 4, /* clusters in memory, in budgets of what a step attends to */
 };
 
 /* ------------------------------------------------------------------------------------------------------ options */
@@ -38,6 +39,11 @@ enum tb_status tb_context_check_options(const struct tb_context_options *o, stru
     return tb_fail(err, TB_E_ARG, "%s: more than %d tokens", o->kv_window > 1 << 24 ? "kv_window" : "kv_sinks",
                    1 << 24);
   if (o->kv_recall > 1 << 24) return tb_fail(err, TB_E_ARG, "kv_recall: more than %d tokens", 1 << 24);
+  if (o->kv_resident > 1 << 24) return tb_fail(err, TB_E_ARG, "kv_resident: more than %d tokens", 1 << 24);
+  if (o->kv_spill && !o->kv_recall && !o->kv_plan)
+    return tb_fail(err, TB_E_ARG, "kv_spill: only clusters can be in a file; say how many are attended to (kv_recall)");
+  if (o->kv_resident && !o->kv_spill)
+    return tb_fail(err, TB_E_ARG, "kv_resident: what is not in memory needs a folder (kv_spill)");
   if (o->n_batch > MAX_BATCH) return tb_fail(err, TB_E_ARG, "n_batch: %u is not in 1..%d", o->n_batch, MAX_BATCH);
   if (o->n_threads > TB_MAX_THREADS)
     return tb_fail(err, TB_E_ARG, "threads: %u is not in 1..%d", o->n_threads, TB_MAX_THREADS);
@@ -49,6 +55,21 @@ enum tb_status tb_context_check_options(const struct tb_context_options *o, stru
   return TB_OK;
 }
 
+/* With a folder for them, layers with recall keep some clusters in memory and the others in a file. */
+static enum tb_status set_resident(const struct tb_context_options *o, uint32_t n_layer, struct tb_plan_layer *plan,
+                                   struct tb_error *err) {
+  bool any = !o->kv_spill;
+  for (uint32_t i = 0; i < n_layer; i++) {
+    if (plan[i].resident && !o->kv_spill)
+      return tb_fail(err, TB_E_ARG, "layer %u: resident=%u needs a folder for what is not in memory (kv_spill)", i,
+                     plan[i].resident);
+    if (!o->kv_spill || !plan[i].recall) continue;
+    any = true;
+    if (!plan[i].resident) plan[i].resident = o->kv_resident ? o->kv_resident : RESIDENT * plan[i].recall;
+  }
+  return any ? TB_OK : tb_fail(err, TB_E_ARG, "kv_spill: no layer has recall, and only clusters can be in a file");
+}
+
 enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t n_layer, struct tb_plan_layer *plan,
                                     struct tb_error *err) {
   struct tb_plan_layer line = {.window = o->kv_window < 0   ? 0
@@ -58,7 +79,10 @@ enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t
                                         : o->kv_sinks > 0 ? (uint32_t)o->kv_sinks
                                                           : SINKS,
                                .recall = o->kv_recall};
-  if (o->kv_plan) return tb_plan_parse(o->kv_plan, strlen(o->kv_plan), n_layer, &line, plan, err);
+  if (o->kv_plan) {
+    enum tb_status parsed = tb_plan_parse(o->kv_plan, strlen(o->kv_plan), n_layer, &line, plan, err);
+    return parsed ? parsed : set_resident(o, n_layer, plan, err);
+  }
   enum tb_status status = set_type(line.type_k, o->type_k, "type_k", err);
   if (!status) status = set_type(line.type_v, o->type_v, "type_v", err);
   if (status) return status;
@@ -69,7 +93,7 @@ enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t
     plan[i].merge.with = TB_MERGE_UP;
     plan[i + 1].merge.with = TB_MERGE_DOWN;
   }
-  return TB_OK;
+  return set_resident(o, n_layer, plan, err);
 }
 
 void tb_context_make_shapes(const struct tb_model *m, const struct tb_rope_table *rope,
@@ -93,7 +117,8 @@ static struct tb_cache_config cache_config(const struct tb_context *c, uint32_t 
                                   .plan = c->plan,
                                   .n_ctx = n_ctx,
                                   .n_batch = c->n_batch < n_ctx ? c->n_batch : n_ctx,
-                                  .n_threads = c->n_threads};
+                                  .n_threads = c->n_threads,
+                                  .spill_dir = c->spill_dir};
 }
 
 static void carve_acts(struct tb_arena *a, struct tb_act_buffer *b, size_t n, size_t width, bool floats) {
@@ -251,6 +276,7 @@ static enum tb_status build(struct tb_context *c, const struct tb_context_option
   tb_cache_bytes(&config, &c->cache_bytes, &total);
   c->memory_bytes += total;
   if ((status = tb_cache_create(&c->cache, &config, &c->model->kernels, c->team, alloc, err))) return status;
+  c->spill_dir = NULL; /* the caller's */
   c->pass.model = c->model;
   c->pass.team = c->team;
   c->pass.cache = c->cache;
@@ -268,6 +294,7 @@ enum tb_status tb_context_create(struct tb_context **out, const struct tb_model 
   c->model = model;
   c->n_batch = o->n_batch ? o->n_batch : TB_CONTEXT_BATCH;
   c->n_threads = o->n_threads ? o->n_threads : tb_performance_cores();
+  c->spill_dir = o->kv_spill;
   status = build(c, o, err);
   if (status) {
     tb_context_free(c);
@@ -312,7 +339,10 @@ void tb_recall_get_stats(const struct tb_context *c, struct tb_recall_stats *sta
                                     .held = r.held,
                                     .chosen = r.chosen,
                                     .again = r.again,
-                                    .bytes = r.bytes};
+                                    .bytes = r.bytes,
+                                    .pages = r.pages,
+                                    .pages_read = r.read,
+                                    .bytes_read = r.read_bytes};
 }
 
 /* --------------------------------------------------------------------------------------------------- evaluating */
@@ -339,8 +369,10 @@ void tb_context_reach(struct tb_context *c, uint32_t n) {
   c->n_angles = end;
 }
 
-/* One batch through the layers; p->x holds the outputs of the last `wanted` tokens afterwards. */
-static void run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n, uint32_t wanted) {
+/* One batch through the layers; p->x holds the outputs of the last `wanted` tokens afterwards. Fails as tb_cache_finish
+ * does. */
+static enum tb_status run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n, uint32_t wanted,
+                                struct tb_error *err) {
   struct tb_pass *p = &c->pass;
   p->n = n;
   p->wanted = wanted;
@@ -351,6 +383,7 @@ static void run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n, 
   tb_cache_step(c->cache, n);
   tb_op_embed(p);
   c->model->arch->forward(p);
+  return tb_cache_finish(c->cache, err);
 }
 
 static enum tb_status check_logits(const struct tb_context *c, size_t columns, struct tb_error *err) {
@@ -376,11 +409,12 @@ enum tb_status tb_eval(struct tb_context *c, const tb_token *tokens, size_t n, t
                        struct tb_error *err) {
   enum tb_status status = check_tokens(c, tokens, n, err);
   if (status) return status;
+  c->has_logits = false;
   for (size_t done = 0; done < n;) {
     if (progress && !progress(user, done, n))
       return tb_fail(err, TB_E_CANCELLED, "cancelled after %zu of %zu tokens", done, n);
     uint32_t batch = n - done < c->n_batch ? (uint32_t)(n - done) : c->n_batch;
-    run_batch(c, tokens + done, batch, 1);
+    if ((status = run_batch(c, tokens + done, batch, 1, err))) return status;
     done += batch;
   }
   if (progress) progress(user, n, n);
@@ -398,7 +432,8 @@ enum tb_status tb_eval_prompt(struct tb_context *c, const tb_token *tokens, size
   uint32_t keep = 0;
   while (keep < past && keep < n - 1 && c->history[keep] == tokens[keep])
     keep++; /* the last one gives the logits */
-  if (keep < past) tb_cache_truncate(c->cache, keep);
+  enum tb_status status = keep < past ? tb_cache_truncate(c->cache, keep, err) : TB_OK;
+  if (status) return status;
   if (reused) *reused = keep;
   return tb_eval(c, tokens + keep, n - keep, progress, user, err);
 }
@@ -409,7 +444,7 @@ enum tb_status tb_eval_all(struct tb_context *c, const tb_token *tokens, size_t 
   c->has_logits = false;
   for (size_t done = 0; !status && done < n;) {
     uint32_t batch = n - done < c->n_batch ? (uint32_t)(n - done) : c->n_batch;
-    run_batch(c, tokens + done, batch, batch);
+    status = run_batch(c, tokens + done, batch, batch, err);
     for (uint32_t first = 0; !status && first < batch; first += c->logits_columns) {
       uint32_t columns = batch - first < c->logits_columns ? batch - first : c->logits_columns;
       status = run_head(c, first, columns, err);
@@ -429,9 +464,9 @@ const float *tb_logits(const struct tb_context *c) {
 enum tb_status tb_truncate(struct tb_context *c, uint32_t n, struct tb_error *err) {
   if (n > tb_cache_length(c->cache))
     return tb_fail(err, TB_E_ARG, "cannot keep %u tokens of %u", n, tb_cache_length(c->cache));
-  tb_cache_truncate(c->cache, n);
-  c->has_logits = false;
-  return TB_OK;
+  enum tb_status status = tb_cache_truncate(c->cache, n, err);
+  if (!status) c->has_logits = false;
+  return status;
 }
 
 /* ------------------------------------------------------------------------------------------------------ filling */
@@ -457,6 +492,8 @@ enum tb_status tb_fill_synthetic(struct tb_context *c, uint32_t n, uint64_t seed
       tb_cache_append(c->cache, il, c->pass.k, c->pass.v);
       tb_cache_attend(c->cache, il, NULL, NULL);
     }
+    enum tb_status status = tb_cache_finish(c->cache, err);
+    if (status) return status;
     done += batch;
   }
   return TB_OK;

@@ -7,6 +7,7 @@
 struct tb_context {
   const struct tb_model *model;
   uint32_t n_ctx, n_batch, n_threads;
+  const char *spill_dir;  /* while it is made */
   const char *reduced_by; /* what made n_ctx smaller than the model's, or NULL */
   struct tb_team *team;   /* owned, like everything below */
   struct tb_cache *cache;

@@ -182,7 +182,8 @@ void tb_plan_get_layer(const struct tb_plan *p, uint32_t i, struct tb_plan_layer
                                      .n_kv = s->n_kv,
                                      .d_k = s->d_k,
                                      .d_v = s->d_v,
-                                     .bytes = tb_plan_layer_bytes(s, l, p->answer.n_ctx, p->answer.n_batch),
+                                     .bytes = tb_plan_layer_bytes(s, l, p->answer.n_ctx, p->answer.n_batch,
+                                                                  p->options.context.n_threads),
                                      .loss = tb_loss(s, l->type_k, TB_SIDE_K, n) + tb_loss(s, l->type_v, TB_SIDE_V, n)};
 }
 

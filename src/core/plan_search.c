@@ -26,7 +26,7 @@ struct search {
   struct tb_rope_table rope;
   struct tb_plan_layer *lines;
   struct tb_plan_layer *given; /* the plan of the options, or NULL: chosen */
-  struct tb_plan_layer line;   /* window, sinks, recall */
+  struct tb_plan_layer line;   /* window, sinks, recall, resident */
   bool soft;                   /* soft bounds count */
   const struct tb_allocator *a;
   struct tb_error *err;
@@ -98,6 +98,7 @@ static enum tb_status at(struct search *s, uint32_t n_ctx, struct floors f, uint
                               .window = s->line.window,
                               .sinks = s->line.sinks,
                               .recall = s->line.recall,
+                              .resident = s->line.resident,
                               .type_k = s->o->type_k,
                               .type_v = s->o->type_v,
                               .least_bits_k = f.k,
@@ -194,6 +195,10 @@ static enum tb_status prepare(struct search *s) {
   const struct tb_model *m = &s->ask->subject->model;
   struct tb_context_options words = *s->o;
   words.kv_plan = NULL;
+  if (s->o->kv_plan) { /* recall may be in its lines alone */
+    words.kv_spill = NULL;
+    words.kv_resident = 0;
+  }
   enum tb_status status = tb_context_make_plan(&words, m->hp.n_layer, s->lines, s->err); /* checks the type names */
   if (status) return status;
   s->line = s->lines[0];

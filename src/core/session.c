@@ -33,10 +33,15 @@ static enum tb_status read_piece(void *user, unsigned char *piece, size_t bytes,
   return tb_session_read(user, piece, bytes, err);
 }
 
+static enum tb_status refuse_spilled(const char *path, struct tb_error *err) {
+  return tb_fail(err, TB_E_UNSUPPORTED, "%s: a conversation whose clusters are in a file (kv_spill) is not saved", path);
+}
+
 enum tb_status tb_session_save(struct tb_context *c, const char *path, const void *extra, size_t extra_bytes,
                                struct tb_error *err) {
   const struct tb_allocator *alloc = &c->model->alloc;
   struct tb_cache_config config = tb_context_cache_config(c);
+  if (tb_cache_spilled(&config)) return refuse_spilled(path, err);
   struct tb_session_header h = {.model = c->model->identity,
                                 .plan = tb_cache_identity(&config),
                                 .n_tokens = tb_cache_length(c->cache),
@@ -97,7 +102,7 @@ static enum tb_status place_for(struct tb_context *c, struct tb_cache **cache, s
 
 /* After a failure: the context's own cache is emptied again, another one is given back. */
 static void give_up(struct tb_context *c, struct loaded *to) {
-  if (to->cache == c->cache) tb_cache_truncate(c->cache, 0);
+  if (to->cache == c->cache) tb_cache_truncate(c->cache, 0, NULL);
   else tb_cache_free(to->cache);
   tb_free(&c->model->alloc, to->extra);
 }
@@ -132,6 +137,8 @@ enum tb_status tb_session_load(struct tb_context *c, const char *path, void **ex
   const struct tb_allocator *alloc = &c->model->alloc;
   struct tb_session_reader r;
   struct loaded to = {0};
+  const struct tb_cache_config config = tb_context_cache_config(c);
+  if (tb_cache_spilled(&config)) return refuse_spilled(path, err);
   enum tb_status s = tb_session_read_start(&r, path, alloc, err);
   if (s) return s;
   s = load(c, &r, &to, err);

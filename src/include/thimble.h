@@ -139,6 +139,11 @@ struct tb_context_options {
   int32_t kv_sinks;    /* first tokens likewise; 0: 5, -1: none */
   uint32_t kv_merge;   /* from this layer on, pairs of layers share the directions of their keys and values; 0: none */
   uint32_t kv_recall;  /* while generating, attend to so many tokens chosen by clusters, and to the newest; 0: to all */
+  /* Folder of a file for the clusters that are not in memory: with kv_recall alone. The file has no name and ends with the
+   * context; its room is taken at once. A failure of its disk then fails the call that needs it (TB_E_IO, TB_E_FORMAT),
+   * and what was evaluated before that call's last batch is kept: see n_past. Such a conversation is not saved. */
+  const char *kv_spill;
+  uint32_t kv_resident; /* tokens of each KV head's clusters that are in memory, those used last; 0: 4 · kv_recall */
 };
 
 /* The model must outlive the context. All memory is taken here; nothing is allocated afterwards. */
@@ -163,6 +168,8 @@ struct tb_recall_stats {
   uint64_t attended, held; /* tokens that were attended to (sinks and the newest included), tokens there were */
   uint64_t chosen, again;  /* clusters chosen; of these, those that the token before had chosen too */
   uint64_t bytes;          /* of keys, values and centroids read */
+  uint64_t pages, pages_read; /* with kv_spill: pieces that hold chosen clusters; of these, read from the file */
+  uint64_t bytes_read;     /* from the file by that */
 };
 void tb_recall_get_stats(const struct tb_context *context, struct tb_recall_stats *stats);
 
@@ -190,7 +197,7 @@ enum tb_status tb_eval_all(struct tb_context *context, const tb_token *tokens, s
 /* n_vocab floats after the last evaluated token, valid until the next tb_eval; NULL before the first. */
 const float *tb_logits(const struct tb_context *context);
 
-/* Forgets everything after the first n tokens (n ≤ n_past). */
+/* Forgets everything after the first n tokens (n ≤ n_past). With kv_spill it may have to read the file. */
 enum tb_status tb_truncate(struct tb_context *context, uint32_t n, struct tb_error *err);
 
 /* Writes the conversation — tokens, the cache as it is stored, and the caller's `extra` bytes (at most 64 MiB) — to a file

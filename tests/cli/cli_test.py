@@ -86,6 +86,19 @@ class SameText(Program):
     def test_seeds_differ(self):
         self.assertNotEqual(self.text("--temp", "1.5", "-s", "1"), self.text("--temp", "1.5", "-s", "2"))
 
+    def test_spilled(self):
+        """Clusters in a file change nothing, and the file is gone."""
+        with tempfile.TemporaryDirectory() as folder:
+            story = ("Once upon a time, there was a fox who lived by the river. " * 30) + "One day, the fox"
+            recall = ["run", "-q", "--raw", "-n", "8", "--temp", "0", "-c", "1024", "-p", story, "--kv-recall", "64", "-t", "2",
+                      "-ctk", "skvqx2", "-ctv", "skvqx2"]
+            spill = [*recall, "--kv-spill", folder, "--kv-resident", "320"]
+            self.assertEqual(self.answer(*recall), self.answer(*spill))
+            self.assertEqual(os.listdir(folder), [])
+            self.assertRegex(self.start(*spill, "--stats").stderr.decode(), r"in memory already +[0-9.]+ %")
+            self.refused(*spill, "--session", os.path.join(folder, "s"), word="not saved")
+            self.refused(*recall, "--kv-resident", "320", word="kv_spill")
+
     def test_logits(self):
         with tempfile.TemporaryDirectory() as folder:
             files = []

@@ -200,8 +200,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     else if (what % 8 < 5) append(&p, 1);
     else if (what % 8 < 7) {
       const uint32_t n = tb_cache_length(p.tested) * much / 255;
-      tb_cache_truncate(p.tested, n);
-      tb_cache_truncate(p.oracle, n);
+      tb_cache_truncate(p.tested, n, NULL);
+      tb_cache_truncate(p.oracle, n, NULL);
       FUZZ_CHECK(tb_cache_length(p.tested) == n && tb_cache_encoded(p.tested) <= n);
     } else continue_from_copy(&p);
   }

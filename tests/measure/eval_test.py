@@ -137,6 +137,24 @@ class Recall(Eval):
         rows = self.rows("--recall", self.write("p.jsonl", json.dumps(line) + "\n"))
         self.assertEqual([(row["questions"], row["right"]) for row in rows], [(2, 1), (2, 1)])
 
+    def test_late_questions_about_the_start(self):
+        """What was told first is asked for last, token by token, with an eighth of the context attended to."""
+        def asked(line):
+            (told, *_), one = line["context"][1:], line["questions"]
+            head, last = told["text"].rsplit("<|im_start|>user\nRemember", 1)
+            return {**line, "context": [line["context"][0], special("<|im_start|>user\nRemember" + last + head)], "questions": one}
+
+        def special(text):
+            return {"text": text, "special": True}
+        lines = [json.loads(x) for x in questions(["lines10"], 1, 4 if EMULATED else 8, 2300).splitlines()]
+        path = self.write("late.jsonl", "".join(json.dumps(asked(x)) + "\n" for x in lines))
+        common = ("--recall", path, "-c", "1024", "--cache", "f16")
+        memory = self.rows(*common, "--kv-recall", "80")
+        self.assertGreaterEqual(memory[0]["recall"], 0.7)
+        self.assertGreaterEqual(memory[1]["right"], memory[0]["right"] - 1)
+        self.refused(*common, "--kv-spill", self.folder.name, word="recall")
+        self.refused(*common, "--kv-recall", "80", "--kv-spill", "/no/such/folder", word="/no/such/folder")
+
     def test_lines_of_longchat(self):
         lines = ["round-mirror: 69073", "broken-whistle: 25851", "lucky-candle: 83449"]
         prompt = "Remember these lines.\n" + "\n".join("line " + x for x in lines) + "\nWhat is in line broken-whistle?"

@@ -112,7 +112,7 @@ static void parts_make_the_whole(void **state) {
       assert_int_equal(parts.main + parts.window, stored);
       assert_int_equal(parts.main + parts.window + parts.shared, total);
       for (int i = 0; i < MAX_LAYERS; i++)
-        layers += tb_plan_layer_bytes(&config.shapes[i], &plan[i], 1000, 128);
+        layers += tb_plan_layer_bytes(&config.shapes[i], &plan[i], 1000, 128, 1);
       assert_true(layers >= stored && layers < total);
     }
 }
