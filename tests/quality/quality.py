@@ -48,7 +48,7 @@ SUITES = {
     "text-short": ("text", 2, True),
     "lines-short": (["lines40"], (1, 20), True),
     "text": ("text", 12, False),
-    "lines": ([f"lines{n}" for n in (20, 30, 40, 50, 60)], (10, 30), False),
+    "lines": ([f"lines{n}" for n in (20, 30, 40, 50, 60)], (10, 40), False),
     "pairs": (["pairs25", "pairs50"], (6, 50), False),
     "facts": (["facts10", "facts20", "needle10"], (10, 20), False),
 }
