@@ -95,8 +95,8 @@ for model in cortex-a72=neon cortex-a76=dotprod max=i8mm; do
     i8mm) required=neon,dotprod,i8mm ;;
   esac
   settings="QEMU_CPU=$cpu TB_EXPECT_ISA=$best TB_REQUIRE_ISA=$required"
-  # Minutes each, and no kernel that the others do not run: in the first of these rounds only.
-  again='^(cli|lowrank|models_calibrate)$'
+  # Minutes each, and no kernel that kernels_* and models_* do not run: in the first of these rounds only.
+  again='^(cli|eval|lowrank|models_calibrate|cache_conformance)$'
   [ "$best" != neon ] || again='^$'
   [ "$arm" != "$native" ] || settings="TB_UNDER=qemu-aarch64-static $settings"
   round "emulated-$cpu" "$arm" "$settings" -LE once -E "$again" "$@"
@@ -112,6 +112,6 @@ else
   echo "skipped: none"
 fi
 echo "left out by design: tests labelled once; kernels_* with a forced tier or the x86 emulator, models_logits there;" \
-  "cli, lowrank, models_calibrate on the second and third emulated ARM"
+  "cli, eval, lowrank, models_calibrate, cache_conformance on the second and third emulated ARM"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
