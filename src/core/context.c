@@ -418,7 +418,6 @@ enum tb_status tb_eval(struct tb_context *c, const tb_token *tokens, size_t n, t
     done += batch;
   }
   if (progress) progress(user, n, n);
-  c->has_logits = false;
   status = run_head(c, 0, 1, err);
   c->has_logits = status == TB_OK;
   return status;
