@@ -60,12 +60,15 @@ static double align_values(const struct tb_align *p, uint32_t i, uint32_t j, flo
   return sum;
 }
 
+enum { PASSES = 64 }; /* two or three are usual; sums that differ by rounding alone could be exchanged for ever */
+
 /* The permutation of largest sum of gain[i][j]: exchanges of two or three heads until none helps. Exact for the handful
  * of KV heads that models have in all cases but contrived ones, and never worse than the identity. */
 static void assign(const double *gain, uint32_t n, uint32_t *lower_of) {
   for (uint32_t j = 0; j < n; j++)
     lower_of[j] = j;
-  for (bool again = true; again;) {
+  bool again = true;
+  for (int pass = 0; again && pass < PASSES; pass++) {
     again = false;
     for (uint32_t a = 0; a < n; a++)
       for (uint32_t b = 0; b < n; b++)
@@ -76,7 +79,7 @@ static void assign(const double *gain, uint32_t n, uint32_t *lower_of) {
           const double now = gain[la * n + a] + gain[lb * n + b] + (two ? 0 : gain[lc * n + c]);
           const double then =
               two ? gain[lb * n + a] + gain[la * n + b] : gain[lb * n + a] + gain[lc * n + b] + gain[la * n + c];
-          if (then <= now + 1e-9) continue;
+          if (!(then > now + 1e-9)) continue; /* nor what is not a number */
           lower_of[a] = lb;
           lower_of[b] = two ? la : lc;
           if (!two) lower_of[c] = la;
