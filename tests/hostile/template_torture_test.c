@@ -12,7 +12,7 @@
 #include "tests/check/check.h"
 #include "tests/support/count_alloc.h"
 
-enum { MAX_CASES = 400 };
+enum { MAX_CASES = 800 };
 
 static char *cases[MAX_CASES];
 static size_t n_cases;
