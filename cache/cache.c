@@ -303,6 +303,13 @@ void tb_cache_recalled(const struct tb_cache *c, struct tb_recalled *counts) {
     if (c->layers[i]->ops->recalled) c->layers[i]->ops->recalled(c->layers[i], counts);
 }
 
+/* What the bytes of a layer mean; nothing as long as they mean what they meant at first. */
+static void add_revisions(struct tb_crc *crc, const struct tb_plan_layer *p) {
+  const uint32_t revisions[] = {tb_policy_of(p)->revision, tb_store_find(p->type_k)->revision,
+                                tb_store_find(p->type_v)->revision};
+  if (revisions[0] || revisions[1] || revisions[2]) tb_crc_add(crc, revisions, sizeof revisions);
+}
+
 uint64_t tb_cache_identity(const struct tb_cache_config *config) {
   struct tb_crc crc;
   tb_crc64_start(&crc);
@@ -318,6 +325,7 @@ uint64_t tb_cache_identity(const struct tb_cache_config *config) {
     }
     tb_crc_add(&crc, p->type_k, strlen(p->type_k) + 1);
     tb_crc_add(&crc, p->type_v, strlen(p->type_v) + 1);
+    add_revisions(&crc, p);
     if (s->profile && (p->merge.with || tb_store_find(p->type_k)->profiled || tb_store_find(p->type_v)->profiled)) {
       const uint64_t profile = tb_profile_identity(s->profile);
       tb_crc_add(&crc, &profile, sizeof profile);

@@ -81,6 +81,7 @@ struct tb_store_ops {
   bool joint;        /* a row holds all heads: encode is called for head 0 with rows of n_heads·d values. Granule > 1 */
   bool profiled;     /* what is kept depends on the profile: a saved cache belongs to it */
   bool ordered;      /* uses `pos`: neighbouring rows must hold neighbouring positions */
+  uint32_t revision; /* raised when the same bytes come to mean something else: saved caches are bound to it */
   /* TB_OK, or what is wrong with this head size, side or argument. */
   enum tb_status (*check)(const struct tb_store_config *config, struct tb_error *err);
   size_t (*bytes)(const struct tb_store_config *config);

@@ -62,6 +62,7 @@ struct tb_policy {
 
 struct tb_policy_ops {
   const char *name;
+  uint32_t revision; /* raised when saved pieces come to mean something else (as a store's) */
   enum tb_status (*check)(const struct tb_policy_layer *layer, struct tb_error *err);
   struct tb_policy_need (*need)(const struct tb_policy_layer *layer);
   /* With arena->base NULL it only counts the bytes and returns NULL; `stored` grows by those that hold keys and values.

@@ -283,6 +283,7 @@ static void expand(const struct tb_store *st, uint32_t head, uint32_t t0, uint32
   extern const struct tb_store_ops tb_store_##id;                                                                      \
   const struct tb_store_ops tb_store_##id = {.name = text,                                                             \
                                              .granule = TB_KV_BLOCK,                                                   \
+                                             .revision = 1, /* keys and values have had other bases */                 \
                                              .check = check_##id,                                                      \
                                              .bytes = bytes_##id,                                                      \
                                              .turn = turn,                                                             \

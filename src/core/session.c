@@ -78,7 +78,8 @@ static enum tb_status check_header(const struct tb_context *c, const struct tb_s
   struct tb_cache_config config = tb_context_cache_config(c);
   if (h->model != c->model->identity) return tb_fail(err, TB_E_ARG, "the session belongs to another model");
   if (h->plan != tb_cache_identity(&config) || h->n_state != tb_cache_state_words(c->cache))
-    return tb_fail(err, TB_E_ARG, "the session was made with other cache types (-ctk, -ctv)");
+    return tb_fail(err, TB_E_ARG,
+                   "the session was made with other cache types (-ctk, -ctv), another profile or another version");
   if (h->n_tokens > c->n_ctx)
     return tb_fail(err, TB_E_CONTEXT, "the session has %u tokens, the context holds %u", h->n_tokens, c->n_ctx);
   return TB_OK;

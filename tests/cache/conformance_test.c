@@ -44,35 +44,7 @@ static void fill(source *keys_from, source *values_from) {
 
 static struct tb_profile *profile;
 
-/* What a profile would say of rows of this kind: both layers alike. */
-static void make_profile(void) {
-  static float joint[KV * D * KV * D], heads[KV * D * D];
-  for (size_t i = 0; i < KV * D; i++)
-    for (size_t j = 0; j < KV * D; j++)
-      joint[i * KV * D + j] = (i == j) + 0.3f * cosf((float)i - (float)j);
-  for (size_t i = 0; i < KV * D; i++)
-    for (size_t j = 0; j < D; j++)
-      heads[i * D + j] = (i % D == j) + 0.3f * cosf((float)(i % D) - (float)j);
-  static float k_cross[KV * KV * D], v_cross[KV * KV * D * D], cosine[4] = {0};
-  for (size_t i = 0; i < sizeof k_cross / sizeof *k_cross; i++)
-    k_cross[i] = sinf(3.0f * (float)i) / D;
-  for (size_t i = 0; i < sizeof v_cross / sizeof *v_cross; i++)
-    v_cross[i] = sinf(5.0f * (float)i) / D;
-  struct profile_entry entries[LAYERS * 5 + 3] = {
-      [LAYERS * 5] = {"blk.1.k.cross", k_cross, sizeof k_cross / sizeof *k_cross},
-      {"blk.1.v.cross", v_cross, sizeof v_cross / sizeof *v_cross},
-      {"blk.1.merge.cosine", cosine, 4},
-  };
-  static const char *const names[] = {"k.moment", "v.moment", "kr.moment", "q.moment", "o.metric"};
-  for (uint32_t i = 0; i < LAYERS * 5; i++) {
-    snprintf(entries[i].name, sizeof entries[i].name, "blk.%u.%s", i / 5, names[i % 5]);
-    entries[i].values = i % 5 < 2 ? joint : heads;
-    entries[i].n = i % 5 < 2 ? sizeof joint / sizeof *joint : sizeof heads / sizeof *heads;
-  }
-  profile = profile_make(entries, LAYERS * 5 + 3);
-  for (uint32_t i = 0; i < LAYERS; i++)
-    shapes[i].profile = profile;
-}
+static float moment(size_t i, size_t j) { return (float)(i == j) + 0.3f * cosf((float)i - (float)j); }
 
 static int setup(void **state) {
   (void)state;
@@ -86,7 +58,9 @@ static int setup(void **state) {
     shapes[i] = (struct tb_kv_shape){
         .layer = i, .n_head = HEADS, .n_kv = KV, .d_k = D, .d_v = D, .scale = 0.125f, .rope = &rope};
   fill(plain_source, plain_source);
-  make_profile();
+  profile = profile_complete(LAYERS, KV, D, moment);
+  for (uint32_t i = 0; i < LAYERS; i++)
+    shapes[i].profile = profile;
   return 0;
 }
 
