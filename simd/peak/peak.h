@@ -1,5 +1,5 @@
 /* peak: the most that a tier can multiply: its own way to multiply and add bytes, on registers alone, in independent
- * chains. What a weight kernel reaches is quoted as a share of it (bench/kernels_bench.c).
+ * chains. What a weight kernel reaches is quoted as a share of it (bench/kernels_time.c).
  *   dot_peak returns the number of multiply-accumulates it did: rounds times a number that depends on the tier.
  *   All factors are one, and *sum receives the sum of all accumulators, modulo 2^32.
  * Contract: *sum is the number returned, modulo 2^32. */

@@ -22,6 +22,8 @@ bool bench_parse_values(const char *option, const char *text, uint32_t min, uint
 double bench_parse_seconds(const char *text);
 /* The piece of a comma list that starts at *text, into buf; moves on. False at the end and when it is too long. */
 bool bench_next_name(const char **text, char *buf, size_t cap);
+/* "md", "csv", "json", "jsonl" or "sql"; false (and a message) when it is something else. */
+bool bench_known_format(const char *option, const char *format);
 
 /* --------------------------------------------------------------------------------------------------- bench_sensors.c
  */
@@ -121,5 +123,11 @@ int bench_sustain(const struct bench_model *m, const struct bench_test *t, const
 bool bench_compare(FILE *to, const char *path, const struct bench_result *results, size_t n);
 /* Tokens per second against depth, one line for each cache. */
 bool bench_plot(const char *path, const struct bench_result *results, size_t n);
+
+/* --------------------------------------------------------------------------------------------------- bench_kernels.c
+ */
+
+/* thimble bench --kernels: single kernels instead of a model. Returns an exit code. */
+int bench_kernels(int argc, char **argv);
 
 #endif

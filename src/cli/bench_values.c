@@ -71,3 +71,11 @@ bool bench_next_name(const char **text, char *buf, size_t cap) {
   *text += n + ((*text)[n] == ',');
   return true;
 }
+
+bool bench_known_format(const char *option, const char *format) {
+  static const char *const formats[] = {"md", "csv", "json", "jsonl", "sql"};
+  for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+    if (strcmp(format, formats[i]) == 0) return true;
+  fprintf(stderr, "thimble bench: %s: '%s' is not md, csv, json, jsonl or sql\n", option, format);
+  return false;
+}

@@ -121,17 +121,9 @@ static bool read_plans(struct bench_args *a) {
   return true;
 }
 
-static bool known_format(const char *option, const char *format) {
-  static const char *const formats[] = {"md", "csv", "json", "jsonl", "sql"};
-  for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
-    if (strcmp(format, formats[i]) == 0) return true;
-  fprintf(stderr, "thimble bench: %s: '%s' is not md, csv, json, jsonl or sql\n", option, format);
-  return false;
-}
-
 static bool parse(struct bench_args *a) {
   const uint32_t most = 1u << 24;
-  if (!known_format("-o", a->format) || (a->to_stderr && !known_format("-oe", a->to_stderr)) ||
+  if (!bench_known_format("-o", a->format) || (a->to_stderr && !bench_known_format("-oe", a->to_stderr)) ||
       !parse_lists("-p", &a->lists[LIST_P], "512", 0, most, &a->prompt) ||
       !parse_lists("-n", &a->lists[LIST_N], "128", 0, most, &a->generate) ||
       !parse_lists("-d", &a->lists[LIST_D], "0", 0, 1u << 28, &a->depth) ||
@@ -374,7 +366,14 @@ static int start(struct bench_args *a) {
   return code;
 }
 
+static bool about_kernels(int argc, char **argv) {
+  for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "--kernels") == 0) return true;
+  return false;
+}
+
 int cmd_bench(int argc, char **argv) {
+  if (about_kernels(argc, argv)) return bench_kernels(argc, argv);
   static struct bench_args a;
   a.format = "md";
   a.options.repeats = 5;
@@ -409,6 +408,7 @@ int cmd_bench(int argc, char **argv) {
        "reach the depth by computing, not by filling the cache"},
       {"-o", "--output", CLI_STRING, &a.format, 0, 0, "FORMAT", "md, csv, json, jsonl or sql"},
       {"-oe", "--output-err", CLI_STRING, &a.to_stderr, 0, 0, "FORMAT", "the results to standard error as well"},
+      {NULL, "--kernels", CLI_FLAG, NULL, 0, 0, NULL, "single kernels instead of a model (--kernels --help: its options)"},
       {NULL, "--sweep", CLI_FLAG, &a.sweep, 0, 0, NULL, "a table of both speeds while the cache fills up to -c"},
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 1, 1u << 28, "N", "tokens of --sweep (4096)"},
       {NULL, "--sustain", CLI_STRING, &a.sustain, 0, 0, "TIME", "generate for so long (10m) and show speed and heat"},

@@ -18,6 +18,7 @@ LAYERS = [
     (r"src/io/", [r"io/", r"base/", r"simd/(formats|half)\.(h|def)", r"thimble\.h"]),
     (r"src/core/", [r"core/", r"models/arch\.h", r"cache/(align|cache|stats|plan/\w+)\.h", KERNEL_TABLE, r"simd/formats\.def",
                     r"io/", r"base/", r"thimble\.h"]),
+    (r"src/cli/bench_kernels\.c", [r"cli/", r"bench/kernels\.h", r"thimble\.h"]),
     (r"src/cli/", [r"cli/", r"thimble\.h"]),
     (r"cache/", [r"cache/", KERNEL_TABLE, r"io/", r"base/", r"thimble\.h"]),
     (r"models/", [r"models/", r"core/(ops|model)\.h", r"cache/cache\.h", r"base/", r"thimble\.h"]),
