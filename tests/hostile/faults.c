@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 struct faults faults;
 
@@ -28,7 +31,8 @@ void faults_stop(void) { faults.on = false; }
 /* What a signal can interrupt. */
 static bool waits(enum fault_call call) {
   return call == FAULT_open || call == FAULT_openat || call == FAULT_read || call == FAULT_write || call == FAULT_flock ||
-         call == FAULT_posix_fallocate || call == FAULT_ftruncate || call == FAULT_fsync || call == FAULT_close;
+         call == FAULT_posix_fallocate || call == FAULT_ftruncate || call == FAULT_fsync || call == FAULT_close ||
+         call == FAULT_preadv || call == FAULT_pwritev;
 }
 
 /* True when this call is to fail. */
@@ -68,6 +72,10 @@ int __real_fsync(int fd);
 int __real_close(int fd);
 int __real_renameat(int dir, const char *from, int to_dir, const char *to);
 int __real_unlinkat(int dir, const char *path, int flags);
+ssize_t __real_preadv(int fd, const struct iovec *parts, int n, off_t at);
+ssize_t __real_pwritev(int fd, const struct iovec *parts, int n, off_t at);
+int __real_mkstemp(char *name);
+int __real_unlink(const char *path);
 
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_openat(int dir, const char *path, int flags, ...);
@@ -84,6 +92,10 @@ int __wrap_fsync(int fd);
 int __wrap_close(int fd);
 int __wrap_renameat(int dir, const char *from, int to_dir, const char *to);
 int __wrap_unlinkat(int dir, const char *path, int flags);
+ssize_t __wrap_preadv(int fd, const struct iovec *parts, int n, off_t at);
+ssize_t __wrap_pwritev(int fd, const struct iovec *parts, int n, off_t at);
+int __wrap_mkstemp(char *name);
+int __wrap_unlink(const char *path);
 
 static mode_t mode_of(int flags, va_list args) { return flags & O_CREAT ? (mode_t)va_arg(args, int) : 0; }
 
@@ -164,3 +176,17 @@ int __wrap_unlinkat(int dir, const char *path, int flags) {
   int r = hit(FAULT_unlinkat) ? REFUSED(__real_unlinkat(dir, path, flags)) : __real_unlinkat(dir, path, flags);
   return (int)tell((struct fault_event){.call = FAULT_unlinkat, .fd = dir, .name = path, .result = r});
 }
+
+ssize_t __wrap_preadv(int fd, const struct iovec *parts, int n, off_t at) {
+  const struct iovec one = {parts[0].iov_base, parts[0].iov_len ? 1 : 0};
+  return hit(FAULT_preadv) ? REFUSED(__real_preadv(fd, &one, 1, at)) : __real_preadv(fd, parts, n, at);
+}
+
+ssize_t __wrap_pwritev(int fd, const struct iovec *parts, int n, off_t at) {
+  const struct iovec one = {parts[0].iov_base, parts[0].iov_len ? 1 : 0};
+  return hit(FAULT_pwritev) ? REFUSED(__real_pwritev(fd, &one, 1, at)) : __real_pwritev(fd, parts, n, at);
+}
+
+int __wrap_mkstemp(char *name) { return hit(FAULT_mkstemp) ? REFUSED(__real_mkstemp(name)) : __real_mkstemp(name); }
+
+int __wrap_unlink(const char *path) { return hit(FAULT_unlink) ? REFUSED(__real_unlink(path)) : __real_unlink(path); }

@@ -13,30 +13,11 @@
 #include "base/rng.h"
 #include "tests/check/check.h"
 #include "tests/support/count_alloc.h"
+#include "tests/support/kinds.h"
 #include "tests/support/tmpdir.h"
 #include "thimble.h"
 
-static const char shape[] = "architecture = llama\nname = kinds\npre = smollm\nn_layer = 3\nn_embd = 64\nn_head = 4\n"
-                            "n_head_kv = 2\nhead_dim = 32\nn_ff = 96\nn_vocab = 400\nn_ctx = 512\nrope_base = 10000\n"
-                            "rms_eps = 1e-5\ntied = yes\n";
-enum { VOCAB = 400, CTX = 512, TOKENS = 345, BYTES = 1 << 20, HEADER = 72, CRC = 4, TRAILER = 8 };
-
-static const struct kind {
-  const char *name, *plan;
-} kinds[] = {
-    {"skvqx", "thimble-plan 1\n0-2 skvqx2 skvqx1.5 window=16 sinks=3\n"},
-    {"skvq", "thimble-plan 1\n0-2 skvq2 skvq1.5 window=16 sinks=3\n"},
-    {"lowrank", "thimble-plan 1\n0-2 lowrank:16:4 lowrank:16:4 window=16 sinks=3\n"},
-    {"cskv", "thimble-plan 1\n0-2 cskv:32:8 cskv:32:8 window=16 sinks=3\n"},
-    {"recall of rows", "thimble-plan 1\n0-2 q8_0 f16 recall=32 cluster=8 segment=160 window=8 sinks=3\n"},
-    {"recall of blocks", "thimble-plan 1\n0-2 skvqx2 q4_0 recall=32 cluster=8 segment=160 window=8 sinks=3\n"},
-    {"recall as published", "thimble-plan 1\n0-2 f16 q8_0 recall=32 segment=160 window=8 sinks=3 form=1\n"},
-    {"merge", "thimble-plan 1\n0 f16 f16\n1 q8_0 q4_0 window=8 sinks=3 merge=up cosine=0\n"
-              "2 q8_0 q4_0 window=8 sinks=3 merge=down cosine=0\n"},
-    {"merge of blocks", "thimble-plan 1\n0 f16 f16\n1 skvqx2 skvqx2 merge=up cosine=0 window=0\n"
-                        "2 skvqx2 skvqx2 merge=down cosine=0 window=0\n"},
-};
-enum { KINDS = sizeof kinds / sizeof kinds[0] };
+enum { VOCAB = KINDS_VOCAB, CTX = KINDS_CTX, TOKENS = 345, BYTES = 1 << 20, HEADER = 72, CRC = 4, TRAILER = 8 };
 
 static struct tmpdir dir;
 static struct tb_rng rng = {20260801};
@@ -46,25 +27,15 @@ static struct tb_model *model;
 static struct tb_context *live; /* of the kind that is being tested */
 static unsigned char file[BYTES], changed[BYTES];
 
-static const struct tb_calibrate_options brief = {.n_tokens = 1200, .n_ctx = 256, .n_threads = 2, .no_losses = true};
-
 static int set_up(void **state) {
-  static char text[6000];
-  struct tb_error err;
   (void)state;
   tmpdir_make(&dir);
   snprintf(model_path, sizeof model_path, "%s", tmpdir_file(&dir, "model.gguf"));
   snprintf(profile_path, sizeof profile_path, "%s", tmpdir_file(&dir, "profile"));
   snprintf(session_path, sizeof session_path, "%s", tmpdir_file(&dir, "session"));
   snprintf(damaged_path, sizeof damaged_path, "%s", tmpdir_file(&dir, "damaged"));
-  const char *tier = getenv("TB_ISA");
-  const struct tb_synth_options options = {.shape = shape, .type = "q8_0", .seed = 3};
   count_alloc_init(&counter);
-  const struct tb_model_options mo = {.allocator = &counter.hooks, .isa = tier && *tier ? tier : NULL};
-  if (tb_synth(model_path, &options, NULL, &err) || tb_model_open(&model, model_path, &mo, &err)) fail_msg("%s", err.text);
-  for (size_t i = 0; i < sizeof text; i++)
-    text[i] = "etaoin shrdlu cmf.wyp, vbgkqjxz"[tb_rng_next(&rng) >> 59];
-  if (tb_calibrate(model, text, sizeof text, profile_path, &brief, NULL, NULL, &err)) fail_msg("%s", err.text);
+  model = kinds_model(model_path, profile_path, &counter.hooks);
   return 0;
 }
 
@@ -76,11 +47,10 @@ static int tear_down(void **state) {
   return 0;
 }
 
-static struct tb_context *start(const struct kind *k) {
+static struct tb_context *start(const struct tb_kind *k) {
   struct tb_context *c;
   struct tb_error err;
-  const struct tb_context_options o = {
-      .n_ctx = CTX, .n_batch = 64, .n_threads = 1, .kv_plan = k->plan, .kv_profile = profile_path};
+  const struct tb_context_options o = kinds_options(k, profile_path, NULL);
   if (tb_context_create(&c, model, &o, &err) != TB_OK) fail_msg("%s: %s", k->name, err.text);
   return c;
 }
