@@ -28,12 +28,14 @@ void tb_tpl_arena_free(struct tb_tpl_arena *a) {
 
 static bool arena_grow(struct tb_tpl_arena *a, size_t need) {
   size_t bytes = a->total < CHUNK_FIRST ? CHUNK_FIRST : a->total < CHUNK_MAX ? a->total : CHUNK_MAX;
-  if (bytes < need) bytes = need;
-  size_t with_head;
-  if (!tb_add(bytes, sizeof(struct tb_tpl_chunk), &with_head) || with_head > a->limit - a->total) {
+  const size_t head = sizeof(struct tb_tpl_chunk), left = a->limit - a->total;
+  if (left < head || left - head < need) {
     a->failed = TB_E_LIMIT;
     return false;
   }
+  if (bytes < need) bytes = need;
+  if (bytes > left - head) bytes = (left - head) & ~(size_t)15; /* up to the limit; need is a multiple of 16 too */
+  const size_t with_head = head + bytes;
   struct tb_tpl_chunk *c = tb_alloc(a->alloc, with_head, 1);
   if (!c) {
     a->failed = TB_E_NOMEM;
