@@ -94,7 +94,7 @@ class Program:
         self.log = os.path.join(folder, "log")
         specs = re.search(r"CMAKE_C_FLAGS:\w+=(.*)", open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8").read())
         library = os.path.join(build, "libthimble.a")
-        subprocess.run([CC, *specs.group(1).split(), "-O2", "-std=c11", f"-I{ROOT}", f"-I{ROOT}/src",
+        subprocess.run([CC, *specs.group(1).split(), "-O2", "-std=c11", f"-I{ROOT}", f"-I{ROOT}/src", f"-I{ROOT}/src/include",
                         f"{ROOT}/bench/cycles.c", f"{ROOT}/bench/kernels_calls.c", library, "-static", "-lm", "-o", self.path],
                        check=True)
         self.text, self.name = {}, {}

@@ -1,8 +1,8 @@
 #include "bench/kernels_calls.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/rng.h"
 
 /* ------------------------------------------------------------------------------------------------------------ calls */
@@ -157,7 +157,7 @@ struct call_work call_work_of(const struct kernel_call *k, const struct call_ope
 enum { PATTERN = 4096 }; /* bytes; what follows repeats them: cycles.c is emulated, and the caches do not mind */
 
 static void *repeat(const void *pattern, size_t bytes) {
-  unsigned char *p = aligned_alloc(64, (bytes + PATTERN - 1) / PATTERN * PATTERN);
+  unsigned char *p = tb_alloc(&tb_system_allocator, tb_round_up(bytes, PATTERN), 1);
   for (size_t i = 0; p && i < bytes; i += PATTERN) memcpy(p + i, pattern, PATTERN);
   return p;
 }
@@ -190,7 +190,7 @@ static bool acts_new(struct tb_acts *a, size_t k, size_t columns) {
 
 static void acts_free(struct tb_acts *a) {
   void *all[] = {(void *)(uintptr_t)a->f, (void *)(uintptr_t)a->q, (void *)(uintptr_t)a->d, (void *)(uintptr_t)a->s};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) tb_free(&tb_system_allocator, all[i]);
 }
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -239,7 +239,7 @@ bool call_operands_new(struct call_operands *o, const struct call_shape *shape) 
 
 void call_operands_free(struct call_operands *o) {
   void *all[] = {o->x, o->y, o->p, o->z, o->cosine, o->sine, o->stored, o->packed, o->scratch, o->codes, o->folded, o->sums, o->labels};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) tb_free(&tb_system_allocator, all[i]);
   acts_free(&o->wide);
   acts_free(&o->queries);
 }

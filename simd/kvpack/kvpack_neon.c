@@ -36,9 +36,14 @@ TB_INLINE void b16_columns(b16 r[4]) {
   r[3] = vreinterpretq_u8_u32(vzip2q_u32(c, d));
 }
 
-TB_INLINE void b16_interleave(unsigned char *p, const b16 v[4]) { vst4q_u8(p, (uint8x16x4_t){{v[0], v[1], v[2], v[3]}}); }
+/* Stores are macros in clang's header: no commas in their arguments. */
+TB_INLINE void b16_interleave(unsigned char *p, const b16 v[4]) {
+  const uint8x16x4_t all = {{v[0], v[1], v[2], v[3]}};
+  vst4q_u8(p, all);
+}
 TB_INLINE void b16_interleave_low(unsigned char *p, const b16 v[4]) {
-  vst4_u8(p, (uint8x8x4_t){{vget_low_u8(v[0]), vget_low_u8(v[1]), vget_low_u8(v[2]), vget_low_u8(v[3])}});
+  const uint8x8x4_t all = {{vget_low_u8(v[0]), vget_low_u8(v[1]), vget_low_u8(v[2]), vget_low_u8(v[3])}};
+  vst4_u8(p, all);
 }
 
 #include "simd/kvpack/kvpack_b16.h"

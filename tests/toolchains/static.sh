@@ -61,7 +61,8 @@ beyond_api24() { # OBJECT...
   $cross-nm -u "$@" 2>/dev/null | awk '$1 == "U" { print $2 }' | sort -u | grep -vx __errno_location |
     comm -23 - "$build/defined" | comm -23 - "$allowed"
 }
-find "$build/tree/src/cli" -name '*.o' > "$build/objects"
+find "$build/tree/src/cli" "$build/tree/bench" -name '*.o' > "$build/objects"
+grep -q kernels_calls "$build/objects" || fail "the objects of bench/ are elsewhere"
 # shellcheck disable=SC2046 # a list of files without blanks
 missing=$(beyond_api24 "$build/tree/libthimble.a" $(cat "$build/objects"))
 [ -z "$missing" ] || fail "not on Android at API 24: $missing"
