@@ -70,14 +70,31 @@ static float size_of(const struct tb_lowrank_head *h, const float *x) {
   return n ? sqrtf(sum / (float)n) : 0;
 }
 
-/* The scale that loses least, among some near the token's size. */
+/* The least scale at which no channel clips. */
+static float reach_of(const struct tb_lowrank_head *h, const float *x, const float *step) {
+  float most = 0;
+  for (uint32_t c = 0; c < h->depth[0]; c++) {
+    const uint32_t k = tb_lowrank_depth_of(h->depth, c);
+    const float range = step[c] * tb_lowrank_finer(k - 1) * (float)((1u << 2 * k) - 1) / 2;
+    if (range > 0 && fabsf(x[c]) > most * range) most = fabsf(x[c]) / range;
+  }
+  return most;
+}
+
+/* The scale that loses least, among some near the token's size and those at which next to nothing clips: a token that
+ * others use as a place to attend to for nothing may lie far out in one channel and be small in all others, and what
+ * clips there is added to every output. */
 static uint8_t fit(const struct tb_lowrank_head *h, const float *x, const float *step, float size, uint32_t base) {
-  static const float factors[] = {1, 0.75f, 0.87f, 1.15f, 1.32f, 1.52f};
+  static const float near[] = {1, 0.75f, 0.87f, 1.15f, 1.32f, 1.52f}, reaching[] = {0.8f, 0.9f, 1};
+  enum { NEAR = sizeof near / sizeof near[0], ALL = NEAR + sizeof reaching / sizeof reaching[0] };
   uint8_t best = 0;
   float least = INFINITY;
   if (size == 0) return 0;
-  for (size_t i = 0; i < sizeof factors / sizeof factors[0]; i++) {
-    const uint8_t code = scale_code(size * factors[i], base);
+  const float reach = reach_of(h, x, step);
+  for (size_t i = 0; i < ALL; i++) {
+    const float t = i < NEAR ? size * near[i] : reach * reaching[i - NEAR];
+    if (i >= NEAR && t <= size * near[NEAR - 1]) continue;
+    const uint8_t code = scale_code(t, base);
     const float e = squared_error(h, x, step, scale_value(code, base));
     if (e < least) {
       least = e;

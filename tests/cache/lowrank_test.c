@@ -217,6 +217,39 @@ static void codes(void **state) {
   drop(s);
 }
 
+/* A token far out in the leading channel of values and nowhere else, which every query attends to: the scale must reach
+ * it, though its size over all channels is small. */
+static void far_out(void **state) {
+  (void)state;
+  enum { AT = 50 };
+  struct data *s = make(D, D, 0.9f, 0, 7);
+  float lead[D] = {1}, energy = 0;
+  for (int round = 0; round < 50; round++) {
+    float next[D] = {0}, length = 0;
+    for (uint32_t t = 0; t < TOKENS; t++) {
+      float along = 0;
+      for (uint32_t c = 0; c < D; c++)
+        along += s->v[t * WIDE + c] * lead[c];
+      for (uint32_t c = 0; c < D; c++)
+        next[c] += along * s->v[t * WIDE + c] / TOKENS;
+    }
+    for (uint32_t c = 0; c < D; c++)
+      length += next[c] * next[c];
+    energy = sqrtf(length);
+    for (uint32_t c = 0; c < D; c++)
+      lead[c] = next[c] / energy;
+  }
+  for (uint32_t c = 0; c < D; c++) {
+    s->v[AT * WIDE + c] = 4.5f * sqrtf(energy) * lead[c];
+    s->k[AT * WIDE + c] = 3 * s->q[c];
+  }
+  float exact[HEADS * D], got[HEADS * D];
+  attend(s, "f32", "f32", TOKENS, 1, exact);
+  attend(s, "f32", "lowrank:x4:pca", TOKENS, 1, got);
+  expect_below(distance(got, exact, D), 0.05, "a token far out in one channel");
+  drop(s);
+}
+
 /* Bits where the energy is beat the same number of bits everywhere, and beat cutting off. */
 static void allocation_pays(void **state) {
   (void)state;
@@ -403,11 +436,18 @@ int main(void) {
       cos_table[p * D / 2 + i] = (float)cos(angle);
       sin_table[p * D / 2 + i] = (float)sin(angle);
     }
-  const struct CMUnitTest tests[] = {cmocka_unit_test(all_channels_are_exact), cmocka_unit_test(exact_rank),
-                                     cmocka_unit_test(mean_is_free),           cmocka_unit_test(codes),
-                                     cmocka_unit_test(allocation_pays),        cmocka_unit_test(weighting_pays),
-                                     cmocka_unit_test(chunks_and_threads),     cmocka_unit_test(expand_agrees),
-                                     cmocka_unit_test(joint_exact_rank),       cmocka_unit_test(joint_formats),
-                                     cmocka_unit_test(joint_weighting_pays),   cmocka_unit_test(refuses)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(all_channels_are_exact),
+                                     cmocka_unit_test(exact_rank),
+                                     cmocka_unit_test(mean_is_free),
+                                     cmocka_unit_test(codes),
+                                     cmocka_unit_test(far_out),
+                                     cmocka_unit_test(allocation_pays),
+                                     cmocka_unit_test(weighting_pays),
+                                     cmocka_unit_test(chunks_and_threads),
+                                     cmocka_unit_test(expand_agrees),
+                                     cmocka_unit_test(joint_exact_rank),
+                                     cmocka_unit_test(joint_formats),
+                                     cmocka_unit_test(joint_weighting_pays),
+                                     cmocka_unit_test(refuses)};
   return cmocka_run_group_tests_name("lowrank", tests, NULL, NULL);
 }
