@@ -24,8 +24,8 @@
  *                                           next token's distribution; -1: the type does not suit that side
  *
  * and about the losses, for reports:
- *   thimble.profile.loss.scale  f32[4]      nats per unit of the proxy (src/core/calibrate_loss.c): keys in the middle, keys at
- *                                           the ends, values in the middle, values at the ends
+ *   thimble.profile.loss.scale  f32[1]      what the sum over layers was multiplied by to be what a whole run loses
+ *                                           (src/core/calibrate_loss.c)
  *   thimble.profile.loss.check  f32[4]      all layers at about 2 and at about 4 bits: predicted and measured nats
  *
  * D × D tensors are left out when D > 1024. Others may join them; a name that is absent was not measured. All values are finite: checked when opened. */

@@ -100,8 +100,7 @@ static enum tb_status measure_losses(const struct tb_model *model, const struct 
   t.values = tb_calloc(&model->alloc, 2 * t.n_layer * t.n_types, sizeof *t.values);
   if (!t.values) return tb_fail(err, TB_E_NOMEM, "calibrate: out of memory");
   const struct tb_loss_progress p = {progress->fn, progress->user, tokens->n, progress->total};
-  const uint32_t n = tb_calibrate_loss_tokens(model, tokens->n);
-  enum tb_status status = tb_calibrate_loss(&t, model, tokens->ids, n, from, o->n_threads, &p, err);
+  enum tb_status status = tb_calibrate_loss(&t, model, tokens->ids, tokens->n, from, o->n_threads, &p, err);
   if (!status) status = tb_calibrate_join(&t, model, from, path, err);
   tb_free(&model->alloc, t.values);
   return status;
@@ -117,7 +116,7 @@ enum tb_status tb_calibrate(const struct tb_model *model, const char *text, size
     return tb_fail(err, TB_E_ARG, "calibrate: the profile's path is too long");
   enum tb_status status = tokenize(model, text, length, o->n_tokens ? o->n_tokens : TOKENS, &tokens, err);
   struct progress p = {progress, user, 0, tokens.n};
-  if (!o->no_losses) p.total += tb_calibrate_loss_work(tb_calibrate_loss_tokens(model, tokens.n));
+  if (!o->no_losses) p.total += tb_calibrate_loss_work(model, tokens.n);
   if (!status) status = measure(model, o, &tokens, &p, first, err);
   if (!status && !o->no_losses) {
     status = measure_losses(model, o, &tokens, &p, first, path, err);

@@ -1,6 +1,6 @@
 /* Inside of calibration: calibrate.c (passes over a text), calibrate_observe.c (sums of what goes by),
- * calibrate_pairs.c (neighbouring layers),
- * calibrate_write.c (the profile, weights included). */
+ * calibrate_pairs.c (neighbouring layers), calibrate_write.c (the profile, weights included), calibrate_proxy.c and
+ * calibrate_loss.c (what cache types lose). */
 #ifndef TB_CORE_CALIBRATE_H
 #define TB_CORE_CALIBRATE_H
 
@@ -59,8 +59,8 @@ enum { TB_LOSS_CHECKS = 2 };
 struct tb_loss_table {
   uint32_t n_layer;
   size_t n_types;
-  double *values;    /* [layer][type][side]; the caller owns it */
-  float scale[2][2]; /* [side][at an end]: nats per unit of the proxy */
+  double *values; /* [layer][type][side]; the caller owns it */
+  float scale;    /* what the sum of all was multiplied by */
   struct {
     float predicted, measured; /* all layers on both sides; 0: not done */
   } check[TB_LOSS_CHECKS];
@@ -77,13 +77,16 @@ struct tb_loss_progress {
   size_t before, total;
 };
 
-/* Tokens of a text that losses are measured on, and how many go through the model for that in all. */
-uint32_t tb_calibrate_loss_tokens(const struct tb_model *m, size_t n_tokens);
-size_t tb_calibrate_loss_work(uint32_t n);
+/* How many tokens go through the model to measure losses on a text of n_ids. */
+size_t tb_calibrate_loss_work(const struct tb_model *m, size_t n_ids);
 /* Fills the table. The stores take what they need from the profile at `profile`. */
-enum tb_status tb_calibrate_loss(struct tb_loss_table *t, const struct tb_model *model, const tb_token *ids, uint32_t n,
-                                 const char *profile, uint32_t n_threads, const struct tb_loss_progress *progress,
-                                 struct tb_error *err);
+enum tb_status tb_calibrate_loss(struct tb_loss_table *t, const struct tb_model *model, const tb_token *ids,
+                                 size_t n_ids, const char *profile, uint32_t n_threads,
+                                 const struct tb_loss_progress *progress, struct tb_error *err);
+/* calibrate_proxy.c: fills the table with errors of attention's output. The context is new, with an f32 cache and room
+ * for n tokens in one batch. */
+enum tb_status tb_loss_proxy(struct tb_loss_table *t, struct tb_context *ctx, const tb_token *ids, uint32_t n,
+                             struct tb_error *err);
 /* Writes the profile at `from` again, with the losses. */
 enum tb_status tb_calibrate_join(const struct tb_loss_table *t, const struct tb_model *model, const char *from,
                                  const char *path, struct tb_error *err);

@@ -1,134 +1,67 @@
-/* What every cache type costs in every layer: the proxy, the error of attention's output that a type causes, measured
- * by one pass over a piece of the text, and what that means for the predictions, measured by a few whole runs.
+/* What every cache type costs in every layer, in nats of KL divergence of the next token's distribution:
  *
- *   proxy(layer, side, type)  mean over positions of |Wₒ·(o - ô)|² / |x|²: what the layer then adds to the residual
- * stream x is wrong by, relative to the stream loss = scale(side, class) · proxy    in nats of KL divergence of the
- * next token's distribution; class: the layers at both ends of the model, and the others
+ *   loss(layer, side, type) = effect(layer, side) · error(layer, side, type) / error(layer, side, coarse type)
  *
- * The scales come from four runs, each with all layers of one class coarse on one side; two more hold the sum over all
- * layers against what it predicts. Losses add up as long as errors are small and independent. */
+ * Errors are those of attention's output (calibrate_proxy.c) and compare types within a layer. Effects: the divergence
+ * when this side of this layer alone is kept in a type of about two bits, from one run of the model each. No measure of
+ * the layer itself tells it: embeddings are short beside the streams of later layers, so that the same relative error
+ * weighs differently; and what an early layer loses may not touch the next token at all, but what later ones find when
+ * they look back at this one.
+ *
+ * Neither has a window. Most of a short text's attention would lie within it, and block types would seem to lose
+ * nothing in layers whose few looks further back are what a long context is for.
+ *
+ * From every divergence is taken what a run with f16 in all layers differs by: two runs never round alike. Two more
+ * runs have all layers coarse, and all about half as coarse; effects do not quite add up, and what the first of them
+ * differs from their sum by scales all losses. The second one is a check. */
 #include <math.h>
 #include <string.h>
 #include "cache/plan/loss.h"
-#include "cache/plan/measure.h"
 #include "cache/plan/plan_file.h"
 #include "core/calibrate.h"
 #include "core/plan.h"
 
 enum {
-  PIECE = 1024,   /* tokens of the text */
-  POSITIONS = 48, /* where outputs are looked at, in the second half */
-  SAMPLES = 32,   /* where predictions are compared */
-  WINDOW = 128,   /* as contexts have by default */
+  STRETCH = 1024, /* tokens of a text that errors are measured on; runs take one to MOST of them, from all over it */
+  MOST = 4,
+  FIRST = 192, /* tokens of a run that are read in one batch, without a look at the predictions: what a batch attends
+                  to within itself is exact */
+  BATCH = 32,  /* then in these, behind a window of nothing */
   SINKS = 5,
-  PROXY_WORK = 2, /* pieces of text that take as long as measuring the proxy does */
+  LOGITS = 8 << 20, /* floats that may be remembered of the exact run */
+  PROXY_WORK = 2,   /* pieces of text that take as long as measuring the errors does */
 };
 
-/* -------------------------------------------------------------------------------------------------------------- proxy
- */
-
-struct proxy {
-  struct tb_context *ctx;
-  struct tb_loss_table *table;
-  uint32_t at[POSITIONS], n_at;
-  float *exact, *out; /* n_at × widest attention output */
-  float *y;           /* n_at × n_embd */
-  enum tb_status status;
-  struct tb_error *err;
-};
-
-/* Mean of |Wo·(out - exact)|² / |x|². */
-static double error_of(struct proxy *o, const struct tb_pass *p, const struct tb_layer *l) {
-  const size_t width = (size_t)l->n_head * l->d_v, n_embd = p->model->hp.n_embd;
-  struct tb_pass pass = *p; /* its buffer is free at this point: the attention's output will be there */
-  pass.n = o->n_at;
-  pass.act.k = width;
-  pass.in = &pass.act;
-  for (size_t i = 0; i < o->n_at * width; i++)
-    pass.act.f[i] = o->out[i] - o->exact[i];
-  tb_act_quantize(&pass, &pass.act);
-  tb_op_head(&pass, &l->wo, 0, o->n_at, o->y);
-  double sum = 0;
-  for (uint32_t i = 0; i < o->n_at; i++) {
-    const float *y = o->y + i * n_embd, *x = p->x + o->at[i] * n_embd;
-    double e = 0, all = 0;
-    for (size_t c = 0; c < n_embd; c++) {
-      e += (double)y[c] * y[c];
-      all += (double)x[c] * x[c];
-    }
-    sum += all > 0 ? e / all : 0;
-  }
-  return sum / o->n_at;
-}
-
-static void observe(void *user, const struct tb_pass *p, uint32_t il) {
-  struct proxy *o = user;
-  const struct tb_model *model = p->model;
-  const struct tb_measure m = {.shape = &o->ctx->shapes[il],
-                               .n = p->n,
-                               .q = p->q,
-                               .k = p->k,
-                               .v = p->v,
-                               .at = o->at,
-                               .n_at = o->n_at,
-                               .window = WINDOW,
-                               .sinks = SINKS};
-  if (o->status) return;
-  o->status = tb_measure_output(&m, TB_SIDE_K, "f32", &model->kernels, p->team, &model->alloc, o->exact, o->err);
-  for (size_t t = 0; !o->status && t < o->table->n_types; t++)
-    for (int side = 0; !o->status && side < 2; side++) {
-      double *loss = tb_loss_slot(o->table, il, t, (enum tb_side)side);
-      *loss = -1;
-      if (!tb_measure_fits(&m, (enum tb_side)side, tb_loss_type(t))) continue;
-      o->status = tb_measure_output(&m, (enum tb_side)side, tb_loss_type(t), &model->kernels, p->team, &model->alloc,
-                                    o->out, o->err);
-      if (!o->status) *loss = error_of(o, p, &model->layers[il]);
-    }
-}
-
-static enum tb_status measure_proxy(struct tb_context *ctx, const tb_token *ids, uint32_t n, struct tb_loss_table *t,
-                                    struct tb_error *err) {
-  const struct tb_model *m = ctx->model;
-  struct proxy o = {.ctx = ctx, .table = t, .err = err};
-  size_t widest = 0;
-  for (uint32_t i = 0; i < m->hp.n_layer; i++)
-    if ((size_t)m->layers[i].n_head * m->layers[i].d_v > widest)
-      widest = (size_t)m->layers[i].n_head * m->layers[i].d_v;
-  o.n_at = n / 2 < POSITIONS ? n / 2 : POSITIONS;
-  for (uint32_t i = 0; i < o.n_at; i++)
-    o.at[i] = n / 2 + i * (n / 2) / o.n_at;
-  o.exact = tb_alloc(&m->alloc, o.n_at * widest, sizeof *o.exact);
-  o.out = tb_alloc(&m->alloc, o.n_at * widest, sizeof *o.out);
-  o.y = tb_alloc(&m->alloc, (size_t)o.n_at * m->hp.n_embd, sizeof *o.y);
-  if (!o.exact || !o.out || !o.y) o.status = tb_fail(err, TB_E_NOMEM, "calibrate: out of memory");
-  ctx->pass.observe = observe;
-  ctx->pass.observer = &o;
-  enum tb_status status = o.status ? o.status : tb_eval(ctx, ids, n, NULL, NULL, err);
-  ctx->pass.observe = NULL;
-  tb_free(&m->alloc, o.exact);
-  tb_free(&m->alloc, o.out);
-  tb_free(&m->alloc, o.y);
-  return o.status ? o.status : status;
-}
-
-/* --------------------------------------------------------------------------------------------------------------- runs
- */
+#define RUN_MACS 4e13 /* beyond one stretch, as many as cost that much */
+#define COARSE 0.1    /* relative squared error of a type of about two bits, */
+#define MIDDLE 0.008  /* of one of four */
+#define LEAST 0.02    /* of the mean effect: nothing is free, however deep in the noise it lies */
 
 struct runs {
   const struct tb_model *model;
   const tb_token *ids;
-  uint32_t n, n_samples, n_threads;
+  size_t n_ids;
+  uint32_t n, stretches, step; /* tokens of a stretch; every `step`th behind its FIRST is looked at */
+  uint32_t n_threads;
   const char *profile;
-  float *logits; /* of the exact run: n_samples × n_vocab */
+  float *logits; /* of the exact run */
   struct tb_plan_layer *lines;
   const struct tb_loss_progress *progress;
-  size_t done;
+  size_t done; /* tokens' worth of work */
+  double floor;
   struct tb_error *err;
+  /* The run at hand. */
+  bool exact;
+  double sum;
+  uint32_t seen, count; /* positions; of them, looked at */
 };
 
-static bool go_on(const struct tb_loss_progress *p, size_t done) {
-  return !p->fn || p->fn(p->user, p->before + done, p->total);
+static enum tb_status go_on(const struct tb_loss_progress *p, size_t done, struct tb_error *err) {
+  return !p->fn || p->fn(p->user, p->before + done, p->total) ? TB_OK : tb_fail(err, TB_E_CANCELLED, "cancelled");
 }
+
+/* ------------------------------------------------------------------------------------------------------------- a run
+ */
 
 static double log_sum(const float *x, size_t n) {
   double most = x[0], sum = 0;
@@ -147,166 +80,215 @@ static double divergence(const float *p, const float *q, size_t n) {
   return sum > 0 ? sum : 0;
 }
 
-/* The piece with the layers' types as in r->lines, every layer of them; *kld: mean divergence from the first run, which
- * is remembered instead when kld is NULL. */
+static bool look(void *user, size_t position, const float *logits) {
+  struct runs *r = user;
+  const size_t n_vocab = r->model->hp.n_vocab;
+  (void)position;
+  if (r->seen++ % r->step != 0) return true;
+  float *exact = r->logits + r->count++ * n_vocab;
+  if (r->exact)
+    memcpy(exact, logits, n_vocab * sizeof *exact);
+  else
+    r->sum += divergence(exact, logits, n_vocab);
+  return true;
+}
+
+/* The text with the layers' types as in r->lines; *kld: mean divergence from the first run, which is remembered instead
+ * when kld is NULL. */
 static enum tb_status run(struct runs *r, double *kld) {
   const struct tb_model *m = r->model;
-  const size_t n_vocab = m->hp.n_vocab;
   struct tb_plan_text text = {.a = &m->alloc};
   struct tb_context *ctx = NULL;
-  enum tb_status status = TB_OK;
-  if (!go_on(r->progress, PROXY_WORK * r->n + r->done++ * r->n)) return tb_fail(r->err, TB_E_CANCELLED, "cancelled");
+  enum tb_status status = go_on(r->progress, r->done, r->err);
+  if (status) return status;
   if (!tb_plan_write(r->lines, m->hp.n_layer, tb_plan_text_append, &text))
     status = tb_fail(r->err, TB_E_NOMEM, "calibrate: out of memory");
+  const uint32_t first = FIRST < r->n ? FIRST : r->n / 2;
   const struct tb_context_options o = {
-      .n_ctx = r->n, .n_threads = r->n_threads, .kv_plan = text.data, .kv_profile = r->profile};
+      .n_ctx = r->n, .n_batch = first, .n_threads = r->n_threads, .kv_plan = text.data, .kv_profile = r->profile};
   if (!status) status = tb_context_create(&ctx, m, &o, r->err);
-  double sum = 0;
-  const uint32_t step = (r->n - r->n / 2) / r->n_samples;
-  for (uint32_t i = 0, at = 0; !status && i < r->n_samples; i++) {
-    const uint32_t to = r->n / 2 + (i + 1) * step;
-    status = tb_eval(ctx, r->ids + at, to - at, NULL, NULL, r->err);
-    at = to;
-    if (status) break;
-    if (kld)
-      sum += divergence(r->logits + i * n_vocab, tb_logits(ctx), n_vocab);
-    else
-      memcpy(r->logits + i * n_vocab, tb_logits(ctx), n_vocab * sizeof *r->logits);
+  r->exact = !kld;
+  r->sum = r->seen = r->count = 0;
+  for (uint32_t i = 0; !status && i < r->stretches; i++) {
+    const tb_token *ids = r->ids + (r->n_ids - r->n) / r->stretches * i;
+    status = tb_truncate(ctx, 0, r->err);
+    if (!status) status = tb_eval(ctx, ids, first, NULL, NULL, r->err);
+    for (uint32_t at = first; !status && at < r->n; at += BATCH)
+      status = tb_eval_all(ctx, ids + at, r->n - at < BATCH ? r->n - at : BATCH, look, r, r->err);
   }
-  if (kld) *kld = sum / r->n_samples;
+  if (!status && kld) *kld = fmax(r->sum / r->count - r->floor, 0);
+  r->done += r->stretches * (size_t)r->n;
   tb_context_free(ctx);
   tb_free(&m->alloc, text.data);
   return status;
 }
 
-/* Sets lines: layers of one class (or all: -1) have `type` on a side (-1: both sides). */
-static void set_lines(struct runs *r, int side, int class, const char *type_k, const char *type_v) {
-  const uint32_t n = r->model->hp.n_layer;
-  for (uint32_t i = 0; i < n; i++) {
-    const bool in = class < 0 || (int)tb_loss_at_end(i, n) == class;
-    const char *k = in && side != TB_SIDE_V ? type_k : "f32", *v = in && side != TB_SIDE_K ? type_v : "f32";
-    r->lines[i] = (struct tb_plan_layer){.window = WINDOW, .sinks = SINKS};
+static void set_all(struct runs *r, const char *k, const char *v) {
+  for (uint32_t i = 0; i < r->model->hp.n_layer; i++) {
+    r->lines[i] = (struct tb_plan_layer){.sinks = SINKS};
     memcpy(r->lines[i].type_k, k, strlen(k) + 1);
     memcpy(r->lines[i].type_v, v, strlen(v) + 1);
   }
 }
 
-static double sum_of(const struct tb_loss_table *t, size_t type, enum tb_side side, int class) {
-  double sum = 0;
-  for (uint32_t i = 0; i < t->n_layer; i++)
-    if (class < 0 || (int)tb_loss_at_end(i, t->n_layer) == class) {
-      const double e = *tb_loss_slot(t, i, type, side);
-      if (e < 0) return -1;
-      sum += e;
-    }
-  return sum;
-}
+/* ------------------------------------------------------------------------------------------------------------ losses
+ */
 
-/* The type of about `bits` bits' worth of error that suits all layers: the one whose error is nearest to `error`. */
-static size_t type_near(const struct tb_loss_table *t, enum tb_side side, double error) {
+/* The type that was measured on a side of a layer (of all layers: n_layer) whose error, by the table, is nearest;
+ * n_types: none. */
+static size_t type_near(const struct tb_loss_table *t, uint32_t layer, enum tb_side side, double error) {
   size_t best = t->n_types;
   double nearest = INFINITY;
   for (size_t i = 0; i < t->n_types; i++) {
     double prior;
-    if (!tb_loss_error(tb_loss_type(i), &prior) || prior <= 0 || sum_of(t, i, side, -1) <= 0) continue;
+    bool measured = true;
+    for (uint32_t il = 0; il < t->n_layer; il++)
+      if ((layer == t->n_layer || layer == il) && *tb_loss_slot(t, il, i, side) <= 0) measured = false;
+    if (!measured || !tb_loss_error(tb_loss_type(i), &prior) || prior <= 0) continue;
     const double distance = fabs(log(prior / error));
-    if (distance < nearest) {
-      nearest = distance;
-      best = i;
-    }
+    if (distance >= nearest) continue;
+    nearest = distance;
+    best = i;
   }
   return best;
 }
 
-#define COARSE 0.1   /* relative squared error of a type of about two bits */
-#define MIDDLE 0.008 /* of one of four */
+static void scale_side(const struct tb_loss_table *t, uint32_t layer, enum tb_side side, double by) {
+  for (size_t type = 0; type < t->n_types; type++) {
+    double *e = tb_loss_slot(t, layer, type, side);
+    if (*e > 0) *e *= by;
+  }
+}
 
-static enum tb_status measure_scales(struct runs *r, struct tb_loss_table *t) {
-  double scale[2][2];
-  for (int side = 0; side < 2; side++)
-    for (int class = 0; class < 2; class ++) {
-      const size_t type = type_near(t, (enum tb_side)side, COARSE);
-      const double proxy = type < t->n_types ? sum_of(t, type, (enum tb_side)side, class) : 0;
-      double kld = 0;
-      scale[side][class] = class ? scale[side][0] : 1;
-      if (proxy <= 0) continue; /* a model of few layers has none in the middle */
-      set_lines(r, side, class, tb_loss_type(type), tb_loss_type(type));
-      enum tb_status status = run(r, &kld);
+/* effects: [layer][side] */
+static enum tb_status measure_effects(struct runs *r, const struct tb_loss_table *t, double *effects) {
+  for (uint32_t il = 0; il < t->n_layer; il++)
+    for (int side = 0; side < 2; side++) {
+      const size_t type = type_near(t, il, (enum tb_side)side, COARSE);
+      if (type == t->n_types) continue;
+      set_all(r, "f32", "f32");
+      char *line = side == TB_SIDE_K ? r->lines[il].type_k : r->lines[il].type_v;
+      memcpy(line, tb_loss_type(type), strlen(tb_loss_type(type)) + 1);
+      enum tb_status status = run(r, &effects[2 * il + side]);
       if (status) return status;
-      if (kld > 0) scale[side][class] = kld / proxy;
     }
-  for (uint32_t i = 0; i < t->n_layer; i++)
-    for (size_t type = 0; type < t->n_types; type++)
-      for (int side = 0; side < 2; side++) {
-        double *e = tb_loss_slot(t, i, type, (enum tb_side)side);
-        if (*e > 0) *e *= scale[side][tb_loss_at_end(i, t->n_layer)];
-      }
-  for (int side = 0; side < 2; side++)
-    for (int class = 0; class < 2; class ++)
-      t->scale[side][class] = (float)scale[side][class];
   return TB_OK;
+}
+
+/* From errors to losses. */
+static void apply(const struct tb_loss_table *t, const double *effects) {
+  double mean = 0;
+  for (uint32_t i = 0; i < 2 * t->n_layer; i++)
+    mean += effects[i] / (2 * t->n_layer);
+  for (uint32_t i = 0; i < 2 * t->n_layer; i++) {
+    const size_t type = type_near(t, i / 2, (enum tb_side)(i % 2), COARSE);
+    if (type == t->n_types) continue;
+    const double error = *tb_loss_slot(t, i / 2, type, (enum tb_side)(i % 2));
+    scale_side(t, i / 2, (enum tb_side)(i % 2), fmax(effects[i], LEAST * mean) / error);
+  }
+}
+
+static double sum_of(const struct tb_loss_table *t, size_t type, enum tb_side side) {
+  double sum = 0;
+  for (uint32_t i = 0; i < t->n_layer; i++)
+    sum += *tb_loss_slot(t, i, type, side);
+  return sum;
 }
 
 /* All layers on both sides: what the sum of losses says and what comes out. */
-static enum tb_status verify(struct runs *r, struct tb_loss_table *t) {
-  static const double errors[TB_LOSS_CHECKS] = {COARSE, MIDDLE};
-  for (int i = 0; i < TB_LOSS_CHECKS; i++) {
-    const size_t k = type_near(t, TB_SIDE_K, errors[i]), v = type_near(t, TB_SIDE_V, errors[i]);
-    double kld;
-    if (k == t->n_types || v == t->n_types) continue;
-    set_lines(r, -1, -1, tb_loss_type(k), tb_loss_type(v));
-    enum tb_status status = run(r, &kld);
-    if (status) return status;
-    t->check[i].predicted = (float)(sum_of(t, k, TB_SIDE_K, -1) + sum_of(t, v, TB_SIDE_V, -1));
-    t->check[i].measured = (float)kld;
-  }
-  return TB_OK;
-}
-
-static enum tb_status measure_runs(struct runs *r, struct tb_loss_table *t) {
-  const struct tb_model *m = r->model;
-  r->logits = tb_alloc(&m->alloc, (size_t)r->n_samples * m->hp.n_vocab, sizeof *r->logits);
-  r->lines = tb_calloc(&m->alloc, m->hp.n_layer, sizeof *r->lines);
-  enum tb_status status = r->logits && r->lines ? TB_OK : tb_fail(r->err, TB_E_NOMEM, "calibrate: out of memory");
-  if (!status) {
-    set_lines(r, -1, -1, "f32", "f32");
-    status = run(r, NULL);
-  }
-  if (!status) status = measure_scales(r, t);
-  if (!status) status = verify(r, t);
-  tb_free(&m->alloc, r->logits);
-  tb_free(&m->alloc, r->lines);
+static enum tb_status check(struct runs *r, struct tb_loss_table *t, int i, double error) {
+  const size_t k = type_near(t, t->n_layer, TB_SIDE_K, error), v = type_near(t, t->n_layer, TB_SIDE_V, error);
+  if (k == t->n_types || v == t->n_types) return TB_OK;
+  double kld = 0;
+  set_all(r, tb_loss_type(k), tb_loss_type(v));
+  enum tb_status status = run(r, &kld);
+  t->check[i].predicted = (float)(sum_of(t, k, TB_SIDE_K) + sum_of(t, v, TB_SIDE_V));
+  t->check[i].measured = (float)kld;
   return status;
 }
 
-size_t tb_calibrate_loss_work(uint32_t n) {
-  return (PROXY_WORK + 1 + 4 + TB_LOSS_CHECKS) * (size_t)n;
+static enum tb_status measure_runs(struct runs *r, struct tb_loss_table *t, double *effects) {
+  set_all(r, "f32", "f32");
+  enum tb_status status = run(r, NULL);
+  set_all(r, "f16", "f16");
+  if (!status) status = run(r, &r->floor);
+  if (!status) status = measure_effects(r, t, effects);
+  if (status) return status;
+  apply(t, effects);
+  status = check(r, t, 0, COARSE);
+  t->scale = t->check[0].predicted > 0 && t->check[0].measured > 0 ? t->check[0].measured / t->check[0].predicted : 1;
+  for (uint32_t il = 0; il < t->n_layer; il++)
+    for (int side = 0; side < 2; side++)
+      scale_side(t, il, (enum tb_side)side, t->scale);
+  return status ? status : check(r, t, 1, MIDDLE);
 }
 
-uint32_t tb_calibrate_loss_tokens(const struct tb_model *m, size_t n_tokens) {
-  uint32_t n = PIECE < m->hp.n_ctx_train ? PIECE : m->hp.n_ctx_train;
-  return n < n_tokens ? n : (uint32_t)n_tokens;
+/* ------------------------------------------------------------------------------------------------------- the whole */
+
+static uint32_t stretch_tokens(const struct tb_model *m, size_t n_ids) {
+  const uint32_t n = STRETCH < m->hp.n_ctx_train ? STRETCH : m->hp.n_ctx_train;
+  return n < n_ids ? n : (uint32_t)n_ids;
 }
 
-enum tb_status tb_calibrate_loss(struct tb_loss_table *t, const struct tb_model *model, const tb_token *ids, uint32_t n,
-                                 const char *profile, uint32_t n_threads, const struct tb_loss_progress *progress,
-                                 struct tb_error *err) {
+static size_t n_runs(const struct tb_model *m) {
+  return 2 + TB_LOSS_CHECKS + 2 * (size_t)m->hp.n_layer;
+}
+
+static uint32_t n_stretches(const struct tb_model *m, size_t n_ids) {
+  const uint32_t n = stretch_tokens(m, n_ids);
+  double per_token = 0;
+  for (uint32_t il = 0; il < m->hp.n_layer; il++) {
+    const struct tb_layer *l = &m->layers[il];
+    per_token += (double)m->hp.n_embd * (l->n_head * (l->d_k + l->d_v) + l->n_kv * (l->d_k + l->d_v)) +
+                 3 * (double)m->hp.n_embd * l->gate.rows;
+  }
+  const double fit = RUN_MACS / ((double)n_runs(m) * n * per_token);
+  const size_t most = n_ids / n < MOST ? n_ids / n : MOST;
+  return fit < 1 ? 1 : fit < (double)most ? (uint32_t)fit : (uint32_t)most;
+}
+
+size_t tb_calibrate_loss_work(const struct tb_model *m, size_t n_ids) {
+  return PROXY_WORK * (size_t)stretch_tokens(m, n_ids) +
+         n_runs(m) * n_stretches(m, n_ids) * (size_t)stretch_tokens(m, n_ids);
+}
+
+static enum tb_status measure_proxy(struct tb_loss_table *t, const struct tb_model *model, const tb_token *ids,
+                                    uint32_t n, const char *profile, uint32_t n_threads, struct tb_error *err) {
   struct tb_context *ctx = NULL;
-  if (!go_on(progress, 0)) return tb_fail(err, TB_E_CANCELLED, "cancelled");
   const struct tb_context_options o = {
       .n_ctx = n, .n_batch = n, .n_threads = n_threads, .type_k = "f32", .type_v = "f32", .kv_profile = profile};
   enum tb_status status = tb_context_create(&ctx, model, &o, err);
-  if (!status) status = measure_proxy(ctx, ids, n, t, err);
+  if (!status) status = tb_loss_proxy(t, ctx, ids, n, err);
   tb_context_free(ctx);
+  return status;
+}
+
+enum tb_status tb_calibrate_loss(struct tb_loss_table *t, const struct tb_model *model, const tb_token *ids,
+                                 size_t n_ids, const char *profile, uint32_t n_threads,
+                                 const struct tb_loss_progress *progress, struct tb_error *err) {
+  const struct tb_allocator *a = &model->alloc;
+  const uint32_t n = stretch_tokens(model, n_ids);
   struct runs r = {.model = model,
                    .ids = ids,
-                   .n = n,
-                   .n_samples = n / 4 < SAMPLES ? n / 4 : SAMPLES,
+                   .n_ids = n_ids,
+                   .n = stretch_tokens(model, n_ids),
+                   .stretches = n_stretches(model, n_ids),
                    .n_threads = n_threads,
                    .profile = profile,
                    .progress = progress,
+                   .done = PROXY_WORK * (size_t)n,
                    .err = err};
-  if (!status) status = measure_runs(&r, t);
-  if (!status && !go_on(progress, tb_calibrate_loss_work(n))) status = tb_fail(err, TB_E_CANCELLED, "cancelled");
-  return status;
+  const size_t all = r.stretches * (size_t)r.n, most = LOGITS / model->hp.n_vocab + 1;
+  r.step = (uint32_t)((all + most - 1) / most);
+  enum tb_status status = go_on(progress, 0, err);
+  r.logits = tb_alloc(a, (all / r.step + 1) * (size_t)model->hp.n_vocab, sizeof *r.logits);
+  r.lines = tb_calloc(a, model->hp.n_layer, sizeof *r.lines);
+  double *effects = tb_calloc(a, 2 * (size_t)model->hp.n_layer, sizeof *effects);
+  if (!status && (!r.logits || !r.lines || !effects)) status = tb_fail(err, TB_E_NOMEM, "calibrate: out of memory");
+  if (!status) status = measure_proxy(t, model, ids, n, profile, n_threads, err);
+  if (!status) status = measure_runs(&r, t, effects);
+  tb_free(a, effects);
+  tb_free(a, r.lines);
+  tb_free(a, r.logits);
+  return status ? status : go_on(progress, tb_calibrate_loss_work(model, n_ids), err);
 }

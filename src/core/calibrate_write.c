@@ -303,7 +303,7 @@ static void describe_losses(struct tb_gguf_writer *g, const struct tb_loss_table
     checks[2 * i] = t->check[i].predicted;
     checks[2 * i + 1] = t->check[i].measured;
   }
-  tb_gguf_add_array(g, "thimble.profile.loss.scale", TB_GGUF_F32, t->scale, 4);
+  tb_gguf_add_array(g, "thimble.profile.loss.scale", TB_GGUF_F32, &t->scale, 1);
   tb_gguf_add_array(g, "thimble.profile.loss.check", TB_GGUF_F32, checks, 2 * TB_LOSS_CHECKS);
   for (uint32_t i = 0; i < t->n_layer; i++)
     for (size_t type = 0; type < t->n_types; type++) {
