@@ -71,10 +71,14 @@ case $(uname -m) in
 esac
 required=$(echo "$tiers" | tr ' ' ',')
 
-# The first round checks every kernel row of these tiers; the forced ones all that chooses kernels by tier.
-round native "$native" "TB_REQUIRE_ISA=$required" "$@"
-for tier in ref $tiers; do
-  round "native-$tier" "$native" "TB_ISA=$tier TB_REQUIRE_ISA=$tier" -LE once -E '^kernels_' "$@"
+# The first round checks every kernel row of these tiers and runs everything else on the best one, which is chosen without
+# being told; the forced ones run all that chooses kernels by tier on the others. What starts the program again and again
+# (minutes each) chooses them in the same place as what calls the library.
+best=${tiers##* }
+program='cli$|eval$|bench$'
+round native "$native" "TB_EXPECT_ISA=$best TB_REQUIRE_ISA=$required" "$@"
+for tier in ref ${tiers%"$best"}; do
+  round "native-$tier" "$native" "TB_ISA=$tier TB_REQUIRE_ISA=$tier" -LE once -E "^(kernels_|$program)" "$@"
 done
 case $(uname -m) in
   x86_64 | amd64)
@@ -83,7 +87,7 @@ case $(uname -m) in
     # Their instructions are held against the tiers by lint_objects, their results by the first round. models_logits has
     # no guard pages, but the same emulator computes other products for Q4_K_M in batches than any real CPU does.
     round emulated-x86-avx2 "$native" \
-      "TB_UNDER=qemu-x86_64-static QEMU_CPU=max TB_EXPECT_ISA=avx2 TB_REQUIRE_ISA=avx2" -LE once -E '^(kernels_|models_logits$)' "$@"
+      "TB_UNDER=qemu-x86_64-static QEMU_CPU=max TB_EXPECT_ISA=avx2 TB_REQUIRE_ISA=avx2" -LE once -E "^(kernels_|models_logits$|$program)" "$@"
     arm=$root/build/aarch64 ;;
   *) arm=$native ;;
 esac
@@ -96,7 +100,7 @@ for model in cortex-a72=neon cortex-a76=dotprod max=i8mm; do
   esac
   settings="QEMU_CPU=$cpu TB_EXPECT_ISA=$best TB_REQUIRE_ISA=$required"
   # Minutes each, and no kernel that kernels_* and models_* do not run: in the first of these rounds only.
-  again='^(cli|eval|lowrank|models_calibrate|cache_conformance)$'
+  again='^(cli|eval|bench|lowrank|models_calibrate|cache_conformance)$'
   [ "$best" != neon ] || again='^$'
   [ "$arm" != "$native" ] || settings="TB_UNDER=qemu-aarch64-static $settings"
   round "emulated-$cpu" "$arm" "$settings" -LE once -E "$again" "$@"
@@ -111,7 +115,7 @@ if [ -s "$logs/skipped" ]; then
 else
   echo "skipped: none"
 fi
-echo "left out by design: tests labelled once; kernels_* with a forced tier or the x86 emulator, models_logits there;" \
-  "cli, eval, lowrank, models_calibrate, cache_conformance on the second and third emulated ARM"
+echo "left out by design: tests labelled once; kernels_*, cli, eval, bench with a forced tier or the x86 emulator," \
+  "models_logits there; cli, eval, bench, lowrank, models_calibrate, cache_conformance on the second and third emulated ARM"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
