@@ -6,7 +6,7 @@ set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build/coverage
 least=${1:-90}
-tests='outfile spillfile gguf gguf_files gguf_hostile synth inspect tokenizer tokenizer_hostile pretokenize template template_torture
+tests='outfile spillfile session_file gguf gguf_files gguf_hostile synth inspect tokenizer tokenizer_hostile pretokenize template template_torture
 template_oracle model_hostile models_torture models_session faults faults_kinds crash plan plan_file
 fuzz_gguf fuzz_vocab fuzz_tokenise fuzz_detokenise fuzz_template fuzz_session fuzz_hparams fuzz_cli'
 tool() { # llvm-cov, or the versioned name that Debian gives it

@@ -32,8 +32,8 @@ static size_t few; /* the stride where calls are few */
 static const struct fault {
   int error; /* 0: one byte only is read or written */
   bool for_ever;
-} faulty[] = {{EIO, false},   {EIO, true},    {ENOSPC, false}, {ENOSPC, true},
-              {ENOMEM, true}, {EINTR, false}, {0, false},      {0, true}};
+} faulty[] = {{EIO, false},        {EIO, true},    {ENOSPC, false}, {ENOSPC, true}, {ENOMEM, true},
+              {EOPNOTSUPP, false}, {EINTR, false}, {0, false},      {0, true}};
 enum { FAULTS = sizeof faulty / sizeof faulty[0] };
 
 static int set_up(void **state) {
