@@ -124,6 +124,31 @@ class Signals(Hostile):
         self.signalled(child, signal.SIGTERM, 0, (0,))
         self.assertGreater(self.messages(), 10)
 
+    def test_terminate_other_verbs(self):
+        """Whatever it was doing: it ends, and what it was to write is not there or whole."""
+        profile, made = os.path.join(self.folder, "profile.gguf"), os.path.join(self.folder, "made.gguf")
+        text, shape = os.path.join(self.folder, "text"), os.path.join(self.folder, "shape")
+        with open(text, "w", encoding="ascii") as f:
+            f.write("The fox and the hen were friends. " * 4000)
+        with open(shape, "w", encoding="ascii") as f:
+            f.write("architecture = llama\npre = smollm\nn_layer = 8\nn_embd = 512\nn_head = 8\nn_head_kv = 4\nn_ff = 2048\n"
+                    "n_vocab = 4000\nn_ctx = 512\nrope_base = 10000\nrms_eps = 1e-5\ntied = yes\n")
+        verbs = [["bench", "-m", self.model, "-p", "256", "-n", "64", "-r", "9"],
+                 ["calibrate", "-m", self.model, "-f", text, "-o", profile],
+                 ["eval", "-m", self.model, "-f", text],
+                 ["plan", "-m", self.model],
+                 ["inspect", "-m", self.model],
+                 ["tokenize", "-m", self.model],
+                 ["synth", "--shape", shape, "--type", "q8_0", "-o", made]]
+        for verb in verbs:
+            for _ in range(ROUNDS):
+                with open(text, "rb") as f:
+                    child = self.start(*verb, stdin=f, stdout=subprocess.DEVNULL)
+                self.signalled(child, signal.SIGTERM, random.choice((0, 0.02, 0.3)) * random.random(), (0, 143))
+                for path in (profile, made):
+                    if os.path.exists(path):
+                        self.run_it("inspect", "-m", path)
+
     def slow_chat(self):
         """A chat in the middle of an answer that takes its time."""
         child = self.start("chat", "-m", self.model, "--temp", "0", "-t", "1", "--session", self.session, bufsize=0,
@@ -278,13 +303,14 @@ class Limits(Hostile):
         self.assertIn(child.returncode, (*codes, 127), (arguments, soft, err))
         return child.returncode, out, err
 
-    def sweep(self, what, first, last):
+    def sweep(self, what, first, last, *more, least=10):
         """From too little to enough: at every step it works or says why not."""
         worked = refused = 0
-        steps = max(10, ROUNDS)
+        steps = max(least, ROUNDS)
         for i in range(steps):
             soft = int(first * (last / first) ** (i / (steps - 1)))
-            code, _, err = self.limited(what, soft, "run", "-m", self.model, "-p", "hi", "-n", "4", "-c", "512", "-t", "2")
+            code, _, err = self.limited(what, soft, "run", "-m", self.model, "-p", "hi", "-n", "4", "-c", "512", "-t", "2",
+                                        *more)
             worked += code == 0
             refused += code != 0
             if code:
@@ -296,7 +322,30 @@ class Limits(Hostile):
         self.sweep(resource.RLIMIT_AS, 12 << 20, 512 << 20)  # less ends in the loader
 
     def test_data(self):
-        self.sweep(resource.RLIMIT_DATA, 256 << 10, 512 << 20)
+        self.sweep(resource.RLIMIT_DATA, 512 << 10, 512 << 20)  # less does not hold the program
+
+    def test_caches(self):
+        """The same with packed types from a profile, with recall, with clusters in a file and with merged layers."""
+        profile, plan = os.path.join(self.folder, "profile"), os.path.join(self.folder, "merge")
+        self.run_it("calibrate", "-m", MODEL, "-t", "1", "-n", "100", "--no-losses", "-o", profile)
+        with open(plan, "w", encoding="ascii") as f:
+            f.write("thimble-plan 1\n0-2 f16 f16\n3 q8_0 skvqx2 merge=up cosine=0\n4 q8_0 skvqx2 merge=down cosine=0\n"
+                    "5-7 f16 f16\n")
+        for more in (["-ctk", "skvqx2", "-ctv", "skvqx4", "--kv-profile", profile], ["--kv-recall", "64"],
+                     ["--kv-recall", "64", "--kv-resident", "160", "--kv-spill", self.folder],
+                     ["--kv-plan", plan, "--kv-profile", profile]):
+            self.run_it("run", "-m", self.model, "-p", "hi", "-n", "4", "-c", "512", *more)
+            self.sweep(resource.RLIMIT_AS, 12 << 20, 512 << 20, *more, least=4)
+            self.sweep(resource.RLIMIT_DATA, 512 << 10, 512 << 20, *more, least=4)
+
+    def test_file_of_clusters(self):
+        """No room for it is said at the start."""
+        ask = ["run", "-m", self.model, "-p", "hi", "-n", "4", "--kv-recall", "64", "--kv-spill", self.folder]
+        for limit in (0, 1, 4096, 100_000):
+            code, _, err = self.limited(resource.RLIMIT_FSIZE, limit, *ask)
+            self.assertEqual(code, 1, err)
+            self.assertIn(b"no room for a file", err)
+            self.assertEqual(sorted(os.listdir(self.folder)), ["model.gguf"])
 
     def test_others(self):
         ask = ["run", "-m", self.model, "-p", "hi", "-n", "4"]

@@ -3,11 +3,12 @@
 #   sh tests/fuzz/run.sh SECONDS TARGET...      (TARGET: gguf, template, session …; "all": every one)
 # SECONDS of processor time, so that a busy machine searches as much as an idle one. New inputs are kept in
 # build/fuzz/corpus/TARGET and used again by the next run; a finding in build/fuzz/found, which ends with status 1. The
-# last line of each target: executions, seconds, inputs kept. FUZZ_OPTIONS: more options for libFuzzer.
+# last line of each target: executions, seconds, inputs kept. FUZZ_OPTIONS: more options for libFuzzer. Its time-out
+# counts by the clock: short ones are findings of a busy machine.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$root/build/fuzz
-[ $# -ge 2 ] || { sed -n '3,7s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 2 ] || { sed -n '3,8s/^# \{0,1\}//p' "$0"; exit 2; }
 seconds=$1
 shift
 [ "$1" != all ] || {
@@ -33,7 +34,7 @@ for target in "$@"; do
   [ ! -f "$root/tests/fuzz/$target.dict" ] || words=-dict=$root/tests/fuzz/$target.dict
   log=$build/found/$target.log
   # shellcheck disable=SC2086  # empty, or words
-  "$build/tests/fuzz/fuzz_$target" -timeout=20 -rss_limit_mb=4096 -max_len=16384 -print_final_stats=1 \
+  "$build/tests/fuzz/fuzz_$target" -timeout=240 -rss_limit_mb=4096 -max_len=16384 -print_final_stats=1 \
     -close_fd_mask=3 -artifact_prefix="$build/found/$target-" $words ${FUZZ_OPTIONS:-} \
     "$build/corpus/$target" "$root/tests/fuzz/corpus/$target" >"$log" 2>&1 &
   pid=$!

@@ -24,7 +24,8 @@ static size_t n_cases, n_refused;
 static const struct kind {
   int error;
   bool for_ever;
-} kinds[] = {{EIO, false}, {EIO, true}, {ENOSPC, false}, {ENOSPC, true}, {ENOMEM, true}, {EACCES, true}, {EOPNOTSUPP, false}, {EINTR, false}, {0, false}, {0, true}};
+} kinds[] = {{EIO, false}, {EIO, true}, {ENOSPC, false}, {ENOSPC, true}, {ENOMEM, true}, {EACCES, true},
+             {EOPNOTSUPP, false}, {EINTR, false}, {0, false}, {0, true}};
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 /* Emulators: every third kind, every third call. */
