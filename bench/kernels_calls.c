@@ -78,7 +78,7 @@
   tb_cluster_assign_##i(HALVES(o->packed), o->codes, o->x, o->x, CALL_KEYS, SIGNED(o->stored), o->p, o->x, CALL_TOKENS, SIZE_HEAD)
 #define CALL_cluster_sum(i) tb_cluster_sum_##i(o->y, o->labels, SIGNED(o->stored), o->p, CALL_TOKENS, SIZE_HEAD)
 #define CALL_cluster_hist(i)                                                                                           \
-  tb_cluster_hist_##i((uint32_t *)(void *)o->scratch, o->packed, o->p, o->labels, CALL_TOKENS)
+  tb_cluster_hist_##i((uint32_t *)(void *)o->scratch, o->packed, o->x, CALL_TOKENS, o->p, SHARED, o->labels, CALL_TOKENS)
 #define CALL_merge_scale(i) tb_merge_scale_##i(o->y, CALL_TOKENS, o->x, CALL_TOKENS, SHARED, HALVES(o->stored), CALL_TOKENS)
 #define CALL_dot_peak(i) o->peak_macs = (double)tb_dot_peak_##i((uint32_t *)(void *)o->y, CALL_PEAK_ROUNDS)
 
@@ -146,7 +146,7 @@ struct call_work call_work_of(const struct kernel_call *k, const struct call_ope
   case TILE: return (struct call_work){64 * (double)s->head * f, 16 * 64 * (double)s->head, false};
   case CENTRES: return (struct call_work){block, all, true};
   case ASSIGN: return (struct call_work){block, CALL_KEYS * block, true};
-  case LABELS: return (struct call_work){CALL_TOKENS * (f + sizeof(uint16_t)), 0, false};
+  case LABELS: return (struct call_work){CALL_TOKENS * ((double)s->heads * f + sizeof(uint16_t)), 0, false};
   case PEAK: return (struct call_work){0, o->peak_macs, true};
   }
   return (struct call_work){0, 0, false};

@@ -145,7 +145,7 @@ struct tb_plan_layer {
   uint32_t sinks;  /* first tokens likewise */
   /* Recall (cache/policy/recall.c): numbers of tokens; 0 takes what stands in brackets. */
   uint32_t recall;  /* budget: tokens of chosen clusters that a step attends to [no recall: all tokens] */
-  uint32_t cluster; /* tokens of a cluster on average; divides segment [by the budget: 8, or 16 from 1024 on] */
+  uint32_t cluster; /* tokens of a cluster on average; divides segment [by the budget: 4, 8 from 512, 16 from 1024 on] */
   uint32_t segment; /* tokens that are clustered together, a multiple of 160 [320] */
   uint32_t form;    /* enum tb_recall_form */
   uint32_t resident; /* tokens of clusters in memory for each KV head, the others in a file; 0: all */

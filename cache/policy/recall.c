@@ -11,7 +11,7 @@
  * by q·mean until the budget is full. The better form, each choice by measurement (tests/quality):
  *   segments       keys are clustered 320 at a time as they leave the window, in prompts as while generating: recall is
  *                  as good, the work per token does not grow with the context, and a prompt needs no second pass
- *   small clusters 8 or 16 tokens: attention is sharper than clusters of 80, and a budget should hold 64 of them
+ *   small clusters 4, 8 or 16 tokens: attention is sharper than clusters of 80, and a budget should hold 64 of them
  *   reach          a cluster is ranked by q·mean + 2·|q|·(root mean square deviation per channel): its best keys count,
  *                  not its average one
  *   one choice     for all query heads of a KV head, each of which gets what comes next to its best: rows are read once
@@ -42,7 +42,7 @@ struct tb_recall_params tb_recall_params_of(const struct tb_plan_layer *plan) {
   p.iterations = p.published ? ITERATIONS_PUBLISHED : ITERATIONS;
   if (!p.segment) p.segment = SEGMENT;
   if (!p.cluster && p.published) p.cluster = 80;
-  if (!p.cluster) p.cluster = p.budget / BEST_OF >= 16 ? 16 : 8;
+  if (!p.cluster) p.cluster = p.budget >= 16 * BEST_OF ? 16 : p.budget >= 8 * BEST_OF ? 8 : 4;
   return p;
 }
 
@@ -378,6 +378,7 @@ static void recall_recalled(const struct tb_policy *self, struct tb_recalled *co
 }
 
 const struct tb_policy_ops tb_policy_recall = {.name = "recall",
+                                               .revision = 1,
                                                .check = recall_check,
                                                .need = recall_need,
                                                .create = recall_create,

@@ -7,9 +7,9 @@
  *
  * Score of cluster i for query head g:  s = q·mean + REACH·|q|·reach, near the largest that a row of it may have. The
  * budget is in tokens, so clusters compete by what a row can weigh, not by their sums. Heads that share a choice agree
- * by x = the least over heads of (best s - s), so that each head gets the clusters next to its best. Histogram bins are
- * eighths of octaves of 1/(1 + x): fine near the best, and x of hundreds still differ, which occur where attention is
- * sharp. */
+ * by the sum over heads of 1/(1 + best s - s)²: each head gets the clusters next to its best, those first that several
+ * want; and scores hundreds behind the best, which occur where attention is sharp, still differ, which exp would not let
+ * them. Histogram bins are eighths of octaves of it. */
 #include "cache/policy/recall.h"
 
 #include <math.h>
@@ -51,7 +51,7 @@ static uint32_t splits(uint32_t n_items) {
 
 struct memory {
   int8_t *q; /* choosing */
-  float *dq, *eq, *s, *rank;
+  float *dq, *eq, *s, *best;
   uint8_t *bin;
   uint32_t *pages;     /* of spilled rows, that hold what was chosen */
   float *scores, *acc; /* attending */
@@ -66,7 +66,7 @@ static struct memory carve_memory(const struct tb_kv_shape *s, uint32_t cap, uin
   m.dq = tb_carve(&a, heads, f);
   m.eq = tb_carve(&a, heads, f);
   m.s = tb_carve(&a, heads * cap, f);
-  m.rank = tb_carve(&a, cap, f);
+  m.best = tb_carve(&a, heads, f);
   m.bin = tb_carve(&a, cap, 1);
   m.pages = tb_carve(&a, n_pages, sizeof *m.pages);
   m.scores = tb_carve(&a, heads * TB_ATTN_BLOCK, f);
@@ -97,13 +97,7 @@ size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, 
 
 /* ------------------------------------------------------------------------------------------------------ choosing */
 
-/* behind[i] becomes the least distance of cluster i from a head's best cluster. */
-static void compare(const struct tb_kernels *k, const float *s, uint32_t n, float *behind) {
-  const float best = k->attn_max(s, n);
-  for (uint32_t i = 0; i < n; i++)
-    behind[i] = best - s[i] < behind[i] ? best - s[i] : behind[i];
-}
-
+/* Scores of all clusters for each head, and the best of them. */
 static void estimate(const struct decode *j, uint32_t choice, const struct memory *m) {
   static const float zero[TB_CLUSTER_D_MAX] = {0};
   const struct tb_recall *r = j->r;
@@ -120,12 +114,8 @@ static void estimate(const struct decode *j, uint32_t choice, const struct memor
   }
   k->cluster_score(m->s, r->cap, m->q, m->dq, m->eq, j->heads, r->c.codes + at * d, r->c.scale + at, r->c.reach + at, n,
                    d);
-  for (uint32_t i = 0; i < n; i++)
-    m->rank[i] = INFINITY;
   for (uint32_t g = 0; g < j->heads; g++)
-    compare(k, m->s + (size_t)g * r->cap, n, m->rank);
-  for (uint32_t i = 0; i < n; i++)
-    m->rank[i] = 1 / (1 + m->rank[i]);
+    m->best[g] = k->attn_max(m->s + (size_t)g * r->cap, n);
 }
 
 /* True when none of 16 bins reaches the edge: nearly always, among many clusters. */
@@ -150,7 +140,7 @@ static struct chosen choose_clusters(const struct decode *j, uint32_t choice, co
   const uint32_t n = tb_recall_n(r);
   uint8_t *marks = r->c.chosen + (size_t)choice * r->cap;
   uint32_t hist[TB_CLUSTER_BINS] = {0}, left = r->par.budget, *end = (uint32_t *)(void *)m->s + n, *list = end;
-  j->w->kernels->cluster_hist(hist, m->bin, m->rank, size, n);
+  j->w->kernels->cluster_hist(hist, m->bin, m->s, r->cap, m->best, j->heads, size, n);
   int edge = TB_CLUSTER_BINS - 1;
   for (; edge >= 0 && hist[edge] <= left; edge--)
     left -= hist[edge];

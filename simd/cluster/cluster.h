@@ -15,8 +15,10 @@
  * cluster_assign  label[g] = the i < n with the greatest such score, the lowest of equals. This is a matrix product whose
  *                 results are never stored: k-means puts n_q keys to n centroids.
  * cluster_sum     sum[label[r]·d + c] = fma(scale[r], code[r][c], sum[label[r]·d + c]), r rising: centroids are means.
- * cluster_hist    sorts by magnitude without sorting: bin[i] = clamp((bits of the float p[i] >> 20) - 761, 0, 255), eight
- *                 bins to a factor of two, 255 holds 1 and above, 0 all below 2^-31; hist[bin[i]] += size[i]. p ≥ 0.
+ * cluster_hist    sorts without sorting, by how near a row is to the best one of each query:
+ *                     p = 1/n_q · Σ_g (1/(1 + best[g] - s[g·lds + i]))², g rising, an fma each
+ *                     bin[i] = clamp((bits of the float p >> 20) - 761, 0, 255);  hist[bin[i]] += size[i]
+ *                 Eight bins to a factor of two: 255 holds 1, 0 all below 2^-31. best[g] ≥ s[g·lds + i].
  *
  * Contract EXACT, all of them; scores are finite. No argument is aligned, but x in lanes is (to 64). */
 #ifndef TB_SIMD_CLUSTER_H
@@ -44,7 +46,9 @@ static inline size_t tb_cluster_place(size_t i, size_t c, size_t d) {
    const float *bx, size_t n, size_t d)
 #define TB_CLUSTER_SUM_ARGS                                                                                            \
   (float *sum, const uint16_t *label, const int8_t *code, const float *scale, size_t n, size_t d)
-#define TB_CLUSTER_HIST_ARGS (uint32_t *hist, uint8_t *bin, const float *p, const uint16_t *size, size_t n)
+#define TB_CLUSTER_HIST_ARGS                                                                                           \
+  (uint32_t *hist, uint8_t *bin, const float *s, size_t lds, const float *best, size_t n_q, const uint16_t *size,      \
+   size_t n)
 
 typedef void tb_cluster_code_t TB_CLUSTER_CODE_ARGS;
 typedef void tb_cluster_score_t TB_CLUSTER_SCORE_ARGS;

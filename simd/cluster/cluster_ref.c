@@ -53,8 +53,14 @@ void tb_cluster_sum_ref TB_CLUSTER_SUM_ARGS {
 
 void tb_cluster_hist_ref TB_CLUSTER_HIST_ARGS {
   for (size_t i = 0; i < n; i++) {
+    float p = 0;
+    for (size_t g = 0; g < n_q; g++) {
+      const float near = 1.0f / (1.0f + (best[g] - s[g * lds + i]));
+      p = fmaf(near, near, p);
+    }
+    p *= 1.0f / (float)n_q;
     uint32_t bits;
-    memcpy(&bits, &p[i], sizeof bits);
+    memcpy(&bits, &p, sizeof bits);
     const int at = (int)(bits >> 20) - 761;
     bin[i] = (uint8_t)(at < 0 ? 0 : at > 255 ? 255 : at);
     hist[bin[i]] += size[i];

@@ -22,15 +22,42 @@ void TB_FN(cluster_sum) TB_CLUSTER_SUM_ARGS {
   }
 }
 
+/* Neighbours often fall into one bin, whose sum then is waited for: four of them take turns. */
+enum { PARTS = 4 };
+
+TB_INLINE void hist16(uint8_t *bin, const float *s, size_t lds, const float *best, size_t n_q) {
+  const v16 one = v16_set1(1.0f);
+  float p[16];
+  v16 sum = v16_zero();
+  for (size_t g = 0; g < n_q; g++) {
+    const v16 near = v16_div(one, v16_add(one, v16_sub(v16_set1(best[g]), v16_load(s + g * lds))));
+    sum = v16_fma(near, near, sum);
+  }
+  v16_store(p, v16_mul(sum, v16_set1(1.0f / (float)n_q)));
+  bins16(bin, p);
+}
+
 void TB_FN(cluster_hist) TB_CLUSTER_HIST_ARGS {
+  uint32_t part[PARTS][TB_CLUSTER_BINS] = {{0}};
   size_t i = 0;
-  for (; i + 16 <= n; i += 16) bins16(bin + i, p + i);
+  for (; i + 16 <= n; i += 16) {
+    hist16(bin + i, s + i, lds, best, n_q);
+    for (size_t j = 0; j < 16; j++) part[j % PARTS][bin[i + j]] += size[i + j];
+  }
   if (i < n) {
-    float last[16] = {0};
     uint8_t bins[16];
-    memcpy(last, p + i, (n - i) * sizeof *last);
+    float last[16] = {0};
+    for (size_t j = 0; j < n - i; j++) {
+      for (size_t g = 0; g < n_q; g++) {
+        const float near = 1.0f / (1.0f + (best[g] - s[g * lds + i + j]));
+        last[j] = fmaf(near, near, last[j]);
+      }
+      last[j] *= 1.0f / (float)n_q;
+    }
     bins16(bins, last);
     memcpy(bin + i, bins, n - i);
+    for (size_t j = 0; j < n - i; j++) part[0][bins[j]] += size[i + j];
   }
-  for (i = 0; i < n; i++) hist[bin[i]] += size[i];
+  for (size_t b = 0; b < TB_CLUSTER_BINS; b++)
+    for (size_t j = 0; j < PARTS; j++) hist[b] += part[j][b];
 }

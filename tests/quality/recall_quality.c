@@ -1,10 +1,11 @@
 /* How well recall chooses, beside other ways of choosing as many tokens.
  *
- *   recall_quality MODEL TEXT [TOKENS [FRACTION]]     the model's own keys and queries of a text
- *   recall_quality synthetic [TOKENS [FRACTION]]      keys around topics that change as a text's do
+ *   recall_quality MODEL TEXT [TOKENS]     the model's own keys and queries of a text
+ *   recall_quality synthetic [TOKENS]      keys around topics that change as a text's do
  *
- * The context is all but the last 256 tokens; the newest ones of it wait to be clustered. Queries are those of every 8th of
- * the last 256 tokens; 1/FRACTION (8) of the clustered tokens may be chosen. Two figures, over all layers, heads, queries:
+ * The context is all but the last 256 tokens, of which the newest are not chosen from: as many as are not a whole segment
+ * for each of the ways. Queries are those of every 8th of the last 256 tokens; 1/16, 1/8 and 1/4 of the tokens may be
+ * chosen. Two figures, over all layers, heads, queries:
  *   mass    of the attention that falls on the tokens to be chosen from, the share that the chosen ones have
  *   top     share of the budget's best tokens that are among the chosen ones */
 #include <math.h>
@@ -17,7 +18,8 @@
 #include "simd/isa.h"
 #include "quality/selection.h"
 
-enum { LATE = 256, EVERY = 8, SINKS = 5, WINDOW = 32, SYNTHETIC_LAYERS = 2 };
+enum { LATE = 256, EVERY = 8, SINKS = 5, WINDOW = 32, SYNTHETIC_LAYERS = 2, BUDGETS = 3 };
+static const uint32_t fractions[BUDGETS] = {16, 8, 4};
 
 static void die(const char *what) {
   fprintf(stderr, "recall_quality: %s\n", what);
@@ -168,7 +170,7 @@ struct method {
   const char *name;
   select_fn *select;         /* or, NULL: */
   struct tb_plan_layer plan; /* recall */
-  double mass, top, n;
+  double mass[BUDGETS], top[BUDGETS], n[BUDGETS];
 };
 
 /* Softmax of every head of the KV head over 0 … pos; only the first n0 are kept. */
@@ -192,7 +194,7 @@ static void weigh(const struct question *a, double *weight) {
   free(s);
 }
 
-static void score(struct method *m, const struct question *a, const bool *chosen) {
+static void score(struct method *m, uint32_t budget, const struct question *a, const bool *chosen) {
   const uint32_t group = a->rows->n_head / a->rows->n_kv;
   bool *best = get((size_t)group * a->n0, 1);
   select_oracle(a, best);
@@ -205,23 +207,23 @@ static void score(struct method *m, const struct question *a, const bool *chosen
       hits += chosen[at] && best[at];
     }
     if (all < 0.01) continue; /* nothing to be found there */
-    m->mass += mine / all;
-    m->top += hits / a->budget;
-    m->n++;
+    m->mass[budget] += mine / all;
+    m->top[budget] += hits / a->budget;
+    m->n[budget]++;
   }
   free(best);
 }
 
-static void measure_layer(const struct layer_rows *l, struct method *methods, size_t n_methods, uint32_t fraction) {
+static void measure_layer(const struct layer_rows *l, struct method *methods, size_t n_methods, uint32_t at_budget) {
   struct recaller *c = get(n_methods, sizeof *c);
   const uint32_t late = l->n - LATE, n0 = SINKS + (late - SINKS - WINDOW) / 640 * 640;
-  const uint32_t group = l->n_head / l->n_kv, budget = (n0 - SINKS) / fraction;
+  const uint32_t group = l->n_head / l->n_kv, budget = (n0 - SINKS) / fractions[at_budget];
   for (size_t i = 0; i < n_methods; i++) {
     if (methods[i].select) continue;
     struct tb_plan_layer plan = methods[i].plan;
     memcpy(plan.type_k, "f16", 4);
     memcpy(plan.type_v, "f16", 4);
-    plan.window = WINDOW;
+    plan.window = late - n0; /* all that is clustered can be chosen, and no more */
     plan.sinks = SINKS;
     plan.recall = budget;
     recaller_make(&c[i], l, plan);
@@ -241,7 +243,7 @@ static void measure_layer(const struct layer_rows *l, struct method *methods, si
           methods[i].select(&a, chosen);
         else
           recaller_chosen(&c[i], &a, chosen);
-        score(&methods[i], &a, chosen);
+        score(&methods[i], at_budget, &a, chosen);
       }
     }
   }
@@ -264,27 +266,32 @@ int main(int argc, char **argv) {
       {.name = "random", .select = select_random},
       {.name = "ClusterKV as published", .plan = {.form = TB_RECALL_PUBLISHED, .cluster = 80}},
       {.name = "published, clusters of 16", .plan = {.form = TB_RECALL_PUBLISHED, .cluster = 16}},
-      {.name = "recall, clusters of 80", .plan = {.cluster = 80}},
       {.name = "recall, clusters of 32", .plan = {.cluster = 32}},
       {.name = "recall, clusters of 16", .plan = {.cluster = 16}},
       {.name = "recall, clusters of 8", .plan = {.cluster = 8}},
-      {.name = "recall, 8, segments of 640", .plan = {.cluster = 8, .segment = 640}},
+      {.name = "recall, clusters of 4", .plan = {.cluster = 4}},
+      {.name = "recall, 16, segments of 640", .plan = {.cluster = 16, .segment = 640}},
       {.name = "recall as it comes"},
   };
   const size_t n_methods = sizeof methods / sizeof *methods;
-  if (argc < 2) die("usage: recall_quality MODEL TEXT [TOKENS [FRACTION]] | synthetic [TOKENS [FRACTION]]");
+  if (argc < 2) die("usage: recall_quality MODEL TEXT [TOKENS] | synthetic [TOKENS]");
   const bool made_up = strcmp(argv[1], "synthetic") == 0;
   const int first = made_up ? 2 : 3;
   const uint32_t n = argc > first ? (uint32_t)strtoul(argv[first], NULL, 10) : 2048;
-  const uint32_t fraction = argc > first + 1 ? (uint32_t)strtoul(argv[first + 1], NULL, 10) : 8;
-  if (n < 1024 || fraction < 1 || (!made_up && argc < 3)) die("at least 1024 tokens, a fraction of at least 1");
+  if (n < 1024 || (!made_up && argc < 3)) die("at least 1024 tokens");
   /* The published form clusters the whole prompt: the largest segment that it fills. */
   for (size_t i = 0; i < n_methods; i++)
     if (methods[i].plan.form) methods[i].plan.segment = (n - LATE - SINKS - WINDOW) / 640 * 640;
   struct source s = made_up ? synthetic(n) : from_model(argv[1], argv[2], n);
-  for (uint32_t il = 0; il < s.n_layer; il++) measure_layer(&s.layers[il], methods, n_methods, fraction);
-  printf("| %u tokens, 1/%u | mass | top |\n| --- | ---: | ---: |\n", n, fraction);
-  for (size_t i = 0; i < n_methods; i++)
-    printf("| %s | %.3f | %.3f |\n", methods[i].name, methods[i].mass / methods[i].n, methods[i].top / methods[i].n);
+  printf("| %u tokens | mass 1/16 | 1/8 | 1/4 | top 1/16 | 1/8 | 1/4 |\n|---|---:|---:|---:|---:|---:|---:|\n", n);
+  for (uint32_t b = 0; b < BUDGETS; b++)
+    for (uint32_t il = 0; il < s.n_layer; il++) measure_layer(&s.layers[il], methods, n_methods, b);
+  for (size_t i = 0; i < n_methods; i++) {
+    const struct method *m = &methods[i];
+    printf("| %s |", m->name);
+    for (uint32_t b = 0; b < BUDGETS; b++) printf(" %.3f |", m->mass[b] / m->n[b]);
+    for (uint32_t b = 0; b < BUDGETS; b++) printf(" %.3f |", m->top[b] / m->n[b]);
+    putchar('\n');
+  }
   return 0;
 }
