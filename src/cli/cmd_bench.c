@@ -26,10 +26,12 @@ struct bench_args {
   struct bench_options options;
   struct cli_cache cache; /* window, sinks, profile */
   struct cli_cpus cpus;
+  struct cli_memory memory; /* given: one more cache, planned for each model */
   /* parsed */
   struct bench_values prompt, generate, depth, batch, ubatch, threads, pair_prompt, pair_generate;
   struct names type_k, type_v, pair_k, pair_v;
-  struct plan_text plan[CLI_LIST_MAX];
+  struct plan_text plan[CLI_LIST_MAX + 1]; /* of files, then the planner's */
+  size_t n_plans;
   double sustain_seconds;
 };
 
@@ -111,6 +113,10 @@ static bool parse_threads(struct bench_args *a) {
   return parse_lists("-t", a->auto_threads ? &none : &a->lists[LIST_T], "0", 0, TB_MAX_THREADS, &a->threads);
 }
 
+static bool planned(const struct bench_args *a) {
+  return a->memory.ram || a->memory.prefer;
+}
+
 static bool read_plans(struct bench_args *a) {
   for (size_t i = 0; i < a->plans.n; i++) {
     const char *slash = strrchr(a->plans.items[i], '/');
@@ -118,6 +124,8 @@ static bool read_plans(struct bench_args *a) {
     a->plan[i].name = slash ? slash + 1 : a->plans.items[i];
     if (!(a->plan[i].text = cli_read_file("bench", a->plans.items[i], &length))) return false;
   }
+  a->n_plans = a->plans.n;
+  if (planned(a)) a->plan[a->n_plans++].name = "planned";
   return true;
 }
 
@@ -151,7 +159,7 @@ static uint32_t batch_of(uint32_t batch, uint32_t ubatch) {
 /* Number `i` of the caches: every pair of -ctk and -ctv, those of --cache, the plans; false behind the last. What is
  * not asked for when others are is left out. */
 static bool cache_of(const struct bench_args *a, size_t i, struct bench_test *t) {
-  const bool others = a->plans.n + a->pairs_kv.n > 0 && !a->types_k.n && !a->types_v.n;
+  const bool others = a->n_plans + a->pairs_kv.n > 0 && !a->types_k.n && !a->types_v.n;
   const size_t all = others ? 0 : a->type_k.n * a->type_v.n;
   t->plan = t->plan_name = NULL;
   t->type_k = t->type_v = "";
@@ -167,7 +175,7 @@ static bool cache_of(const struct bench_args *a, size_t i, struct bench_test *t)
     return true;
   }
   i -= a->pair_k.n;
-  if (i >= a->plans.n) return false;
+  if (i >= a->n_plans) return false;
   t->plan = a->plan[i].text;
   t->plan_name = a->plan[i].name;
   return true;
@@ -296,9 +304,30 @@ static int run_tests(struct run *run, struct bench_model *m) {
   return CLI_OK;
 }
 
+/* The planner's cache, for the longest of the tests. */
+static int plan_cache(struct bench_args *a, const struct bench_model *m) {
+  struct tb_context_options o = a->options.context;
+  struct bench_test t;
+  int code;
+  o.n_ctx = a->sweep ? a->n_ctx : 1;
+  for (size_t i = 0; !a->sweep && test_of(a, i, &t); i++) {
+    const uint32_t n = t.n_depth + t.n_prompt + t.n_gen;
+    if (n > o.n_ctx) o.n_ctx = n;
+    if (t.n_batch > o.n_batch) o.n_batch = t.n_batch;
+    if (t.n_threads > o.n_threads) o.n_threads = t.n_threads;
+  }
+  if (o.n_batch > o.n_ctx) o.n_batch = o.n_ctx;
+  char **text = &a->plan[a->n_plans - 1].text;
+  free(*text);
+  *text = cli_plan_text("bench", m->shape ? NULL : m->file, m->shape, m->type, &a->memory, &o, &code);
+  return *text ? CLI_OK : code;
+}
+
 static int run_model(struct run *run, struct bench_args *a, struct bench_model *m) {
   struct bench_test t;
   tb_model_get_info(m->model, &m->info);
+  const int code = planned(a) ? plan_cache(a, m) : CLI_OK;
+  if (code) return code;
   test_of(a, 0, &t);
   if (a->auto_threads) {
     const struct bench_test probe = {.type_k = t.type_k, .type_v = t.type_v, .plan = t.plan, .n_batch = t.n_batch};
@@ -351,7 +380,7 @@ static int start(struct bench_args *a) {
   struct run run = {.args = a, .n_printers = a->to_stderr ? 2 : 1};
   struct bench_sensors heat;
   bench_read_sensors("", &heat);
-  const bool cache = a->types_k.n || a->types_v.n || a->plans.n || a->pairs_kv.n,
+  const bool cache = a->types_k.n || a->types_v.n || a->n_plans || a->pairs_kv.n,
              batch = a->lists[LIST_B].n || a->lists[LIST_UB].n, warm = heat.celsius > 0 || heat.throttled >= 0;
   run.printers[0] =
       (struct bench_printer){.format = a->format, .to = stdout, .cache = cache, .batch = batch, .heat = warm};
@@ -361,7 +390,7 @@ static int start(struct bench_args *a) {
   run.results = malloc(BENCH_RESULTS * sizeof *run.results);
   int code = run.results ? run_all(&run, a) : CLI_FAILED;
   free(run.results);
-  for (size_t i = 0; i < a->plans.n; i++)
+  for (size_t i = 0; i < a->n_plans; i++)
     free(a->plan[i].text);
   return code;
 }
@@ -398,6 +427,7 @@ int cmd_bench(int argc, char **argv) {
       {"-ctv", "--cache-type-v", CLI_LIST, &a.types_v, 0, 0, "LIST", "types of cached values (f16)"},
       {NULL, "--cache", CLI_LIST, &a.pairs_kv, 0, 0, "K/V", "types of both sides, q8_0/q4_0; may be repeated"},
       {NULL, "--kv-plan", CLI_LIST, &a.plans, 0, 0, "FILE", "plan file for the cache; may be repeated"},
+      CLI_PLANNED_OPTIONS(a.memory),
       CLI_CACHE_OPTIONS(a.cache),
       {"-r", "--repetitions", CLI_U32, &a.options.repeats, 1, BENCH_REPEATS, "N", "runs per test (5)"},
       {NULL, "--turns", CLI_FLAG, &a.turns, 0, 0, NULL,
@@ -408,7 +438,8 @@ int cmd_bench(int argc, char **argv) {
        "reach the depth by computing, not by filling the cache"},
       {"-o", "--output", CLI_STRING, &a.format, 0, 0, "FORMAT", "md, csv, json, jsonl or sql"},
       {"-oe", "--output-err", CLI_STRING, &a.to_stderr, 0, 0, "FORMAT", "the results to standard error as well"},
-      {NULL, "--kernels", CLI_FLAG, NULL, 0, 0, NULL, "single kernels instead of a model (--kernels --help: its options)"},
+      {NULL, "--kernels", CLI_FLAG, NULL, 0, 0, NULL,
+       "single kernels instead of a model (--kernels --help: its options)"},
       {NULL, "--sweep", CLI_FLAG, &a.sweep, 0, 0, NULL, "a table of both speeds while the cache fills up to -c"},
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 1, 1u << 28, "N", "tokens of --sweep (4096)"},
       {NULL, "--sustain", CLI_STRING, &a.sustain, 0, 0, "TIME", "generate for so long (10m) and show speed and heat"},

@@ -9,6 +9,7 @@ struct eval_args {
   struct cli_list caches, plans;
   uint32_t n_ctx, n_batch, chunks, greedy, threads;
   struct cli_cache cache;
+  struct cli_memory memory;
   bool help;
 };
 
@@ -39,14 +40,16 @@ static bool check_args(const struct eval_args *a, enum eval_protocol *protocol) 
 
 static bool add_configs(struct eval *e, const struct eval_args *a) {
   bool ok = eval_add_cache(e, "f32");
-  if (a->caches.n + a->plans.n == 0) ok = ok && eval_add_cache(e, "f16");
+  if (a->caches.n + a->plans.n == 0 && !a->memory.ram && !a->memory.prefer) ok = ok && eval_add_cache(e, "f16");
   for (size_t i = 0; ok && i < a->caches.n; i++)
     ok = eval_add_cache(e, a->caches.items[i]);
   for (size_t i = 0; ok && i < a->plans.n; i++)
     ok = eval_add_plan(e, a->plans.items[i]);
   struct cli_cache cache = a->cache;
   struct tb_context_options base = {.n_ctx = e->n_ctx, .n_batch = e->n_batch, .n_threads = a->threads};
-  ok = ok && cli_cache_open("eval", &cache, a->model, &base) && eval_open(e, &base);
+  ok = ok && cli_cache_open("eval", &cache, a->model, &base);
+  if (ok && (a->memory.ram || a->memory.prefer)) ok = eval_add_planned(e, &a->memory, &base);
+  ok = ok && eval_open(e, &base);
   cli_cache_close(&cache);
   return ok;
 }
@@ -103,6 +106,7 @@ int cmd_eval(int argc, char **argv) {
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 16, 1u << 24, "N", "tokens per chunk (512; with --recall the model's)"},
       {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "tokens read together (512)"},
       {NULL, "--chunks", CLI_U32, &a.chunks, 0, 1u << 24, "N", "chunks of the text, lines of questions (0: all)"},
+      CLI_PLANNED_OPTIONS(a.memory),
       CLI_CACHE_OPTIONS(a.cache),
       {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
       {NULL, "--plot", CLI_STRING, &a.plot, 0, 0, "FILE", "quality against bytes as .svg or .png, through gnuplot"},

@@ -67,6 +67,8 @@ struct eval {
  * called `path`. Reports errors itself. */
 bool eval_add_cache(struct eval *e, const char *text);
 bool eval_add_plan(struct eval *e, const char *path);
+/* What the planner chooses for contexts like base. */
+bool eval_add_planned(struct eval *e, const struct cli_memory *m, const struct tb_context_options *base);
 /* Opens the contexts of all configurations with the settings of `base`, and counts their bits. */
 bool eval_open(struct eval *e, const struct tb_context_options *base);
 void eval_close(struct eval *e);

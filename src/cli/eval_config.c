@@ -38,6 +38,14 @@ bool eval_add_plan(struct eval *e, const char *path) {
   return true;
 }
 
+bool eval_add_planned(struct eval *e, const struct cli_memory *m, const struct tb_context_options *base) {
+  struct eval_config *c = next_config(e);
+  int code;
+  if (!c || !(c->plan = cli_plan_text("eval", e->path, NULL, NULL, m, base, &code))) return false;
+  snprintf(c->name, sizeof c->name, "planned");
+  return true;
+}
+
 /* ------------------------------------------------------------------------------------------------------------ opening
  */
 

@@ -108,6 +108,28 @@ int cli_plan_context(const char *verb, const char *model, const struct cli_memor
   return CLI_OK;
 }
 
+char *cli_plan_text(const char *verb, const char *path, const char *shape, const char *type, const struct cli_memory *m,
+                    const struct tb_context_options *options, int *code) {
+  struct tb_plan_options o = {.context = *options};
+  struct tb_plan *plan = NULL;
+  struct tb_plan_info info;
+  struct tb_error err;
+  *code = CLI_USAGE;
+  if (!cli_memory_options(verb, m, &o)) return NULL;
+  if ((path ? tb_plan_file(&plan, path, &o, &err) : tb_plan_shape(&plan, shape, type, &o, &err)) != TB_OK) {
+    *code = cli_report(verb, &err);
+    return NULL;
+  }
+  tb_plan_get_info(plan, &info);
+  char *text = info.fits ? strdup(info.text) : NULL;
+  if (!info.fits)
+    cli_print_refusal(stderr, verb, plan);
+  else if (!text)
+    *code = CLI_FAILED;
+  tb_plan_free(plan);
+  return text;
+}
+
 static void print_pair(const char *name, uint64_t planned, uint64_t real) {
   char a[32], b[32];
   fprintf(stderr, "  %-28s %12s %12s", name, cli_bytes(a, planned), cli_bytes(b, real));

@@ -22,8 +22,8 @@
 #include "core/plan.h"
 
 enum {
-  STRETCH = 1024, /* tokens of a text that errors are measured on; runs take one to MOST of them, from all over it */
-  MOST = 4,
+  STRETCH = 1024, /* tokens; one to MOST of them, from all over the text */
+  MOST = 6,
   FIRST = 192, /* tokens of a run that are read in one batch, without a look at the predictions: what a batch attends
                   to within itself is exact */
   BATCH = 32,  /* then in these, behind a window of nothing */
@@ -93,6 +93,10 @@ static bool look(void *user, size_t position, const float *logits) {
   return true;
 }
 
+static const tb_token *stretch(const struct runs *r, uint32_t i) {
+  return r->ids + (r->n_ids - r->n) / r->stretches * i;
+}
+
 /* The text with the layers' types as in r->lines; *kld: mean divergence from the first run, which is remembered instead
  * when kld is NULL. */
 static enum tb_status run(struct runs *r, double *kld) {
@@ -110,7 +114,7 @@ static enum tb_status run(struct runs *r, double *kld) {
   r->exact = !kld;
   r->sum = r->seen = r->count = 0;
   for (uint32_t i = 0; !status && i < r->stretches; i++) {
-    const tb_token *ids = r->ids + (r->n_ids - r->n) / r->stretches * i;
+    const tb_token *ids = stretch(r, i);
     status = tb_truncate(ctx, 0, r->err);
     if (!status) status = tb_eval(ctx, ids, first, NULL, NULL, r->err);
     for (uint32_t at = first; !status && at < r->n; at += BATCH)
@@ -248,17 +252,24 @@ static uint32_t n_stretches(const struct tb_model *m, size_t n_ids) {
 }
 
 size_t tb_calibrate_loss_work(const struct tb_model *m, size_t n_ids) {
-  return PROXY_WORK * (size_t)stretch_tokens(m, n_ids) +
-         n_runs(m) * n_stretches(m, n_ids) * (size_t)stretch_tokens(m, n_ids);
+  return (PROXY_WORK + n_runs(m)) * n_stretches(m, n_ids) * stretch_tokens(m, n_ids);
 }
 
-static enum tb_status measure_proxy(struct tb_loss_table *t, const struct tb_model *model, const tb_token *ids,
-                                    uint32_t n, const char *profile, uint32_t n_threads, struct tb_error *err) {
+static enum tb_status measure_errors(struct runs *r, struct tb_loss_table *t) {
   struct tb_context *ctx = NULL;
-  const struct tb_context_options o = {
-      .n_ctx = n, .n_batch = n, .n_threads = n_threads, .type_k = "f32", .type_v = "f32", .kv_profile = profile};
-  enum tb_status status = tb_context_create(&ctx, model, &o, err);
-  if (!status) status = tb_loss_proxy(t, ctx, ids, n, err);
+  const struct tb_context_options o = {.n_ctx = r->n,
+                                       .n_batch = r->n,
+                                       .n_threads = r->n_threads,
+                                       .type_k = "f32",
+                                       .type_v = "f32",
+                                       .kv_profile = r->profile};
+  enum tb_status status = tb_context_create(&ctx, r->model, &o, r->err);
+  for (uint32_t i = 0; !status && i < r->stretches; i++) {
+    status = go_on(r->progress, r->done, r->err);
+    if (!status) status = tb_truncate(ctx, 0, r->err);
+    if (!status) status = tb_loss_proxy(t, ctx, stretch(r, i), r->n, r->err);
+    r->done += PROXY_WORK * (size_t)r->n;
+  }
   tb_context_free(ctx);
   return status;
 }
@@ -267,7 +278,6 @@ enum tb_status tb_calibrate_loss(struct tb_loss_table *t, const struct tb_model 
                                  size_t n_ids, const char *profile, uint32_t n_threads,
                                  const struct tb_loss_progress *progress, struct tb_error *err) {
   const struct tb_allocator *a = &model->alloc;
-  const uint32_t n = stretch_tokens(model, n_ids);
   struct runs r = {.model = model,
                    .ids = ids,
                    .n_ids = n_ids,
@@ -276,7 +286,6 @@ enum tb_status tb_calibrate_loss(struct tb_loss_table *t, const struct tb_model 
                    .n_threads = n_threads,
                    .profile = profile,
                    .progress = progress,
-                   .done = PROXY_WORK * (size_t)n,
                    .err = err};
   const size_t all = r.stretches * (size_t)r.n, most = LOGITS / model->hp.n_vocab + 1;
   r.step = (uint32_t)((all + most - 1) / most);
@@ -285,7 +294,7 @@ enum tb_status tb_calibrate_loss(struct tb_loss_table *t, const struct tb_model 
   r.lines = tb_calloc(a, model->hp.n_layer, sizeof *r.lines);
   double *effects = tb_calloc(a, 2 * (size_t)model->hp.n_layer, sizeof *effects);
   if (!status && (!r.logits || !r.lines || !effects)) status = tb_fail(err, TB_E_NOMEM, "calibrate: out of memory");
-  if (!status) status = measure_proxy(t, model, ids, n, profile, n_threads, err);
+  if (!status) status = measure_errors(&r, t);
   if (!status) status = measure_runs(&r, t, effects);
   tb_free(a, effects);
   tb_free(a, r.lines);

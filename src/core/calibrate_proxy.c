@@ -1,7 +1,7 @@
 /* What a cache type does to the attention's output of one layer:
  *
  *   error(layer, side, type)   mean over positions of |Wₒ·(ô - o)|²: what the layer then adds to the residual stream is
- * wrong by. One pass over a piece of text; each type in turn keeps one side of each layer's cache. */
+ * wrong by. One pass over a stretch of text; each type in turn keeps one side of each layer's cache. */
 #include "cache/plan/loss.h"
 #include "cache/plan/measure.h"
 #include "core/calibrate.h"
@@ -54,11 +54,13 @@ static void observe(void *user, const struct tb_pass *p, uint32_t il) {
   for (size_t t = 0; !o->status && t < o->table->n_types; t++)
     for (int side = 0; !o->status && side < 2; side++) {
       double *loss = tb_loss_slot(o->table, il, t, (enum tb_side)side);
-      *loss = -1;
-      if (!tb_measure_fits(&m, (enum tb_side)side, tb_loss_type(t))) continue;
+      if (!tb_measure_fits(&m, (enum tb_side)side, tb_loss_type(t))) {
+        *loss = -1;
+        continue;
+      }
       o->status = tb_measure_output(&m, (enum tb_side)side, tb_loss_type(t), &model->kernels, p->team, &model->alloc,
                                     o->out, o->err);
-      if (!o->status) *loss = error_of(o, p, &model->layers[il]);
+      if (!o->status) *loss += error_of(o, p, &model->layers[il]);
     }
 }
 

@@ -104,6 +104,17 @@ class Tests(Bench):
             self.assertEqual([row["type_k"] for row in rows], [os.path.basename(f.name)])
             self.assertEqual(rows[0]["kv_bytes_per_token"], 2 * 2 * 256 + 2 * 2 * 4 * 34)
 
+    def test_what_the_planner_chooses(self):
+        rows = self.rows(*SMALL, "-p", "0", "-n", "2", "-d", "512", "--cache", "q8_0", "--ram", "1G")
+        self.assertEqual([row["type_k"] for row in rows], ["q8_0", "planned"])
+        self.assertGreater(rows[1]["kv_bytes"], rows[0]["kv_bytes"])  # there is room for more than 8 bits
+        done = self.start(*SMALL, "-d", "100000", "--ram", "16M")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        for word in ("does not fit", "--ram", "These settings fit"):
+            self.assertIn(word, done.stderr)
+        self.refused(*SMALL, "--ram", "much", word="--ram")
+        self.refused(*SMALL, "--prefer", "all", word="--prefer")
+
     def test_a_shape_is_the_file_that_synth_writes(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "m.gguf")
@@ -166,7 +177,7 @@ class Comparing(Bench):
             arguments = (*SMALL, "-p", "4", "-n", "2", "-r", "1")  # one run has no spread that a busy machine could widen
             rows = self.rows(*arguments)
             for row in rows:
-                row["avg_ts"] /= 100
+                row["avg_ts"] /= 1e6  # no pause of the machine is that long
                 row["stddev_ts"] = 0
             old = os.path.join(folder, "old.json")
             for text in (json.dumps(rows), "".join(json.dumps(row) + "\n" for row in rows)):

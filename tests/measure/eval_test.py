@@ -65,6 +65,13 @@ class Text(Eval):
         rows = self.rows("-f", self.text, "-c", "256", "--chunks", "1", "--kv-plan", plan)
         self.assertEqual([(row["cache"], row["bits_stored"]) for row in rows], [("f32/f32", 32), ("mixed.plan", 12.25)])
 
+    def test_what_the_planner_chooses(self):
+        rows = self.rows("-f", self.text, "-c", "256", "--chunks", "1", "--ram", "1G")
+        self.assertEqual([row["cache"] for row in rows], ["f32/f32", "planned"])
+        done = self.start("-f", self.text, "--ram", "1M")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertIn("does not fit", done.stderr)
+
     def test_same_numbers_again(self):
         arguments = ("-f", self.text, "-c", "256", "--chunks", "1", "--cache", "q8_0", "-o", "json")
         first, second = (json.loads(self.answer(*arguments)) for _ in range(2))
