@@ -87,7 +87,7 @@ static int open_and_run(const struct eval_args *a, enum eval_protocol protocol) 
   eval_close(&e);
   cli_unguard_model();
   tb_model_free(e.model);
-  return code;
+  return cli_interrupt_code(code);
 }
 
 int cmd_eval(int argc, char **argv) {

@@ -116,7 +116,7 @@ class Signals(Hostile):
             self.assert_clean()
 
     def test_terminate_while_waiting(self):
-        child = self.start("chat", "-m", self.model, "--session", self.session)
+        child = self.start("chat", "-m", self.model, "--session", self.session, "--temp", "0")
         child.stdin.write(QUESTION)
         child.stdin.flush()
         self.assertIn(b"Paris", child.stdout.readline())
