@@ -1,7 +1,8 @@
 /* gemv of one float format for x86, included once per format with FMT, FMT_BYTES and TIER defined and a
  * simd/vec/lanes_*.h before: four rows at a time share the loads of the activations; every row is summed in two vectors
  * of parallel chains, whatever rows stand beside it. Four and not more, because rows of a power of two bytes fall on
- * the same cache set. */
+ * the same cache set. With STREAMS and AHEAD defined (gemv_rows_avx512.h) the four rows lie a quarter of the matrix apart,
+ * otherwise they are neighbours. */
 #define CAT4_(a, b, c, d) a##b##c##d
 #define CAT4(a, b, c, d) CAT4_(a, b, c, d)
 #define CAT2_(a, b) a##b
@@ -20,25 +21,34 @@ V_INLINE void NAMED(step_)(vflt acc[4][2], const unsigned char *w, size_t row_by
   }
 }
 
-V_INLINE void NAMED(rows_)(float *y, const unsigned char *w, size_t row_bytes, int rows, const float *f, size_t k) {
+/* `rows` rows that lie `gap` bytes apart, to y and those `apart` behind it; w + r · gap + ahead is asked for on the way. */
+V_INLINE void NAMED(rows_)(float *y, size_t apart, const unsigned char *w, size_t gap, int rows, size_t ahead, const float *f,
+                           size_t k) {
   enum { STEP = 2 * TB_LANES };
   vflt acc[4][2];
   for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = v_zero();
   size_t i = 0;
   for (; i + STEP <= k; i += STEP) {
     const unsigned char *p = w + i * FMT_BYTES;
-    for (int r = 0; r < rows; r++) v_prefetch(p + (size_t)(rows + r) * row_bytes);
-    NAMED(step_)(acc, p, row_bytes, rows, f + i, STEP);
+    for (int r = 0; r < rows; r++) v_prefetch(p + (size_t)r * gap + ahead);
+    NAMED(step_)(acc, p, gap, rows, f + i, STEP);
   }
-  if (i < k) NAMED(step_)(acc, w + i * FMT_BYTES, row_bytes, rows, f + i, k - i);
-  for (int r = 0; r < rows; r++) y[r] = v_sum(v_add(acc[r][0], acc[r][1]));
+  if (i < k) NAMED(step_)(acc, w + i * FMT_BYTES, gap, rows, f + i, k - i);
+  for (int r = 0; r < rows; r++) y[(size_t)r * apart] = v_sum(v_add(acc[r][0], acc[r][1]));
 }
 
 void NAMED(tb_gemv_) TB_GEMV_ARGS {
   const unsigned char *p = w;
   size_t r = 0;
-  for (; r + 4 <= rows; r += 4) NAMED(rows_)(y + r, p + r * row_bytes, row_bytes, 4, x->f, x->k);
-  for (; r < rows; r++) NAMED(rows_)(y + r, p + r * row_bytes, row_bytes, 1, x->f, x->k);
+#ifdef STREAMS
+  const size_t apart = rows / STREAMS, gap = apart * row_bytes;
+  for (; r < apart; r++) NAMED(rows_)(y + r, apart, p + r * row_bytes, gap, STREAMS, AHEAD, x->f, x->k);
+  r = apart * STREAMS;
+#else
+  for (; r + 4 <= rows; r += 4)
+    NAMED(rows_)(y + r, 1, p + r * row_bytes, row_bytes, 4, 4 * row_bytes, x->f, x->k);
+#endif
+  for (; r < rows; r++) NAMED(rows_)(y + r, 1, p + r * row_bytes, row_bytes, 1, row_bytes, x->f, x->k);
 }
 
 #undef CAT4_

@@ -49,7 +49,8 @@ V_INLINE void row_fetch(const unsigned char *p, int bytes) {
 /* Rows are read as four streams that lie a quarter of the matrix apart, each of them without a gap: prefetchers follow
  * such streams, and lose those of neighbouring rows, which advance together within one page. What they bring to the
  * second-level cache is asked for this many bytes ahead. */
-enum { STREAMS = 4, AHEAD = 1024 };
+#define STREAMS 4
+#define AHEAD 1024
 
 /* tb_gemv_<format>_avx512: spans of `many` blocks of `bytes` bytes and `values` values, and a shorter one at the end. */
 #define ROWS_GEMV(format, span, values, bytes, many)                                                                   \
