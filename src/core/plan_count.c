@@ -9,7 +9,7 @@
 
 /* Measured with `thimble run --stats`, see above. */
 enum {
-  PROGRAM_DATA = 896 << 10, /* anonymous pages of program, libraries and heap before a model is open, and their slack */
+  PROGRAM_DATA = 944 << 10, /* anonymous pages of program, libraries and heap before a model is open, and their slack */
   PROGRAM_CODE = 6 << 20,   /* pages of program and libraries that a run touches */
   PROGRAM_ADDRESS = 12 << 20, /* their address space, the heap's slack included */
   PROGRAM_WRITABLE = 2 << 20, /* the writable part of it */
