@@ -90,7 +90,8 @@ case $(uname -m) in
     # no guard pages, but the same emulator computes other products for Q4_K_M in batches than any real CPU does.
     # cache_conformance takes six minutes there and seconds with the same kernels in the forced round.
     round emulated-x86-avx2 "$native" \
-      "TB_UNDER=qemu-x86_64-static QEMU_CPU=max TB_EXPECT_ISA=avx2 TB_REQUIRE_ISA=avx2" -LE once -E "^(kernels_|models_logits$|cache_conformance$|$program)" "$@"
+      "TB_UNDER=qemu-x86_64-static QEMU_CPU=max TB_EXPECT_ISA=avx2 TB_REQUIRE_ISA=avx2" \
+      -LE once -E "^(kernels_|models_logits$|cache_conformance$|$program)" "$@"
     arm=$root/build/aarch64 ;;
   *) arm=$native ;;
 esac

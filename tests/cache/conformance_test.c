@@ -44,7 +44,9 @@ static void fill(source *keys_from, source *values_from) {
 
 static struct tb_profile *profile;
 
-static float moment(size_t i, size_t j) { return (float)(i == j) + 0.3f * cosf((float)i - (float)j); }
+static float moment(size_t i, size_t j) {
+  return (float)(i == j) + 0.3f * cosf((float)i - (float)j);
+}
 
 static int setup(void **state) {
   (void)state;
@@ -167,8 +169,8 @@ typedef void each_fn(const char *k, const char *v);
 static const char *const variants[] = {"lowrank:30",         "lowrank:32:4:pca", "lowrank:x3",   "cskv:60",
                                        "cskv:64:4:weighted", "merge/q8_0",       "merge/skvqx4", "merge/lowrank:x3"};
 
-/* Every type with itself, and beside f16; the policies by turns. In short every second type has recall as well, and none
- * stands beside f16. */
+/* Every type with itself, and beside f16; the policies by turns. In short every second type has recall as well, and
+ * none stands beside f16. */
 static void each_pair(each_fn *fn) {
   const bool brief = getenv("QEMU_CPU") || getenv("TB_TEST_SHORT");
   policy = &policies[0];
