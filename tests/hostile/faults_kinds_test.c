@@ -181,12 +181,7 @@ static void contexts_under_faults(void **state) {
         if (s == TB_OK) tb_context_free(c);
         if (counter.blocks != blocks || open_files() != files) fail_msg("%s: leaks", what);
         /* Only the removal itself can leave the file's name behind; then it is removed here. */
-        if (tmpdir_count(&dir) != names) {
-          DIR *d = opendir(dir.path);
-          for (struct dirent *e; (e = readdir(d));)
-            if (strstr(e->d_name, "spill")) remove(tmpdir_file(&dir, e->d_name));
-          closedir(d);
-        }
+        if (tmpdir_count(&dir) != names) tmpdir_erase(&dir, "spill");
         if (tmpdir_count(&dir) != names) fail_msg("%s: a file stays", what);
         if (faults.count < at) break;
       }
@@ -207,14 +202,6 @@ static enum tb_status load(struct tb_context *c, struct tb_error *err) {
   return s;
 }
 
-static void remove_temporary(void) {
-  DIR *d = opendir(dir.path);
-  assert_non_null(d);
-  for (struct dirent *e; (e = readdir(d));)
-    if (strstr(e->d_name, ".tmp")) remove(tmpdir_file(&dir, e->d_name));
-  closedir(d);
-}
-
 /* A save or a load of another conversation, of whose calls one fails. What was saved last, or before that, loads. */
 static size_t session_once(size_t k, struct tb_context *c, bool saving, size_t at, const struct fault *f) {
   struct tb_error err = {0};
@@ -233,7 +220,7 @@ static size_t session_once(size_t k, struct tb_context *c, bool saving, size_t a
     probe(c, after);
     if (length(c) != tokens || memcmp(before, after, sizeof before) != 0) fail_msg("%s: another conversation", what);
   }
-  remove_temporary();
+  tmpdir_erase(&dir, ".tmp");
   return count;
 }
 

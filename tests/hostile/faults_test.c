@@ -114,14 +114,6 @@ static void open_under_faults(void **state) {
     }
 }
 
-static void remove_temporary(void) {
-  DIR *d = opendir(dir.path);
-  assert_non_null(d);
-  for (struct dirent *e; (e = readdir(d));)
-    if (strstr(e->d_name, ".tmp")) remove(tmpdir_file(&dir, e->d_name));
-  closedir(d);
-}
-
 /* One save of the new conversation over the old file. */
 static void save_once(const struct live *l, size_t at, const struct kind *k) {
   struct tb_error err = {0};
@@ -141,7 +133,7 @@ static void save_once(const struct live *l, size_t at, const struct kind *k) {
   if (open_files() != files) fail_msg("%s: files leak", what);
   /* A temporary file may stay only when its removal failed too. */
   if (!k->for_ever && tmpdir_count(&dir) != names) fail_msg("%s: a temporary file stays", what);
-  remove_temporary();
+  tmpdir_erase(&dir, ".tmp");
   live_probe(l, after);
   assert_memory_equal(before, after, sizeof before);
   tmpdir_write(&dir, "session", old_file.data, old_file.n);

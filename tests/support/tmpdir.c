@@ -24,13 +24,13 @@ const char *tmpdir_file(const struct tmpdir *d, const char *name) {
   return s;
 }
 
-/* Counts the entries; removes them when asked to. */
-static size_t visit(const struct tmpdir *d, int erase) {
+/* Counts the entries with `part` in their name; removes them when asked to. */
+static size_t visit(const struct tmpdir *d, const char *part, int erase) {
   size_t n = 0;
   DIR *dir = opendir(d->path);
   assert_non_null(dir);
   for (struct dirent *e; (e = readdir(dir));) {
-    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || !strstr(e->d_name, part)) continue;
     n++;
     if (erase) remove(tmpdir_file(d, e->d_name));
   }
@@ -38,10 +38,12 @@ static size_t visit(const struct tmpdir *d, int erase) {
   return n;
 }
 
-size_t tmpdir_count(const struct tmpdir *d) { return visit(d, 0); }
+size_t tmpdir_count(const struct tmpdir *d) { return visit(d, "", 0); }
+
+void tmpdir_erase(const struct tmpdir *d, const char *part) { visit(d, part, 1); }
 
 void tmpdir_remove(struct tmpdir *d) {
-  visit(d, 1);
+  visit(d, "", 1);
   assert_int_equal(rmdir(d->path), 0);
 }
 

@@ -14,6 +14,8 @@ void tmpdir_make(struct tmpdir *d);
 void tmpdir_remove(struct tmpdir *d);
 /* "<folder>/<name>"; the text lives until the eighth next call. */
 const char *tmpdir_file(const struct tmpdir *d, const char *name);
+/* Removes the files with `part` in their name. */
+void tmpdir_erase(const struct tmpdir *d, const char *part);
 /* How many entries it has. */
 size_t tmpdir_count(const struct tmpdir *d);
 /* Creates a file there and returns its path as tmpdir_file does. */
