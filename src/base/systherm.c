@@ -50,7 +50,8 @@ bool tb_temperature_at(const char *root, float limit, struct tb_temperature *out
   for (unsigned zone = 0; zone < MAX_ZONES; zone++) {
     struct tb_temperature here;
     uint64_t t, own;
-    if (!zone_file(root, zone, "type", here.zone, sizeof here.zone)) break;
+    /* Numbers have gaps where drivers went, and Android hides some zones from programs. */
+    if (!zone_file(root, zone, "type", here.zone, sizeof here.zone)) continue;
     if (!zone_number(root, zone, "temp", &t) || (!(limit > 0) && (own = zone_limit(root, zone)) == 0)) continue;
     here.celsius = (float)t / 1000;
     here.limit = limit > 0 ? limit : (float)own / 1000;

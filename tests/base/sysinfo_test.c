@@ -320,10 +320,10 @@ static void the_zone_nearest_to_its_limit_counts(void **state) {
   put_zone(1, "trip_point_1_temp", "110000\n");
   assert_true(tb_temperature_at(root, 0, &t));
   assert_true(t.celsius == 62.5f && t.limit == 100);
-  put_zone(2, "type", "skin\n");
-  put_zone(2, "temp", "41000\n");
-  put_zone(2, "trip_point_0_type", "hot\n");
-  put_zone(2, "trip_point_0_temp", "55000\n");
+  put_zone(4, "type", "skin\n"); /* after numbers that are not there */
+  put_zone(4, "temp", "41000\n");
+  put_zone(4, "trip_point_0_type", "hot\n");
+  put_zone(4, "trip_point_0_temp", "55000\n");
   assert_true(tb_temperature_at(root, 0, &t));
   assert_string_equal(t.zone, "skin"); /* 14 degrees left, the other has 37.5 */
   assert_true(t.limit == 55);
