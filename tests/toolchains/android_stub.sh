@@ -21,8 +21,7 @@ message(STATUS "NDK sees \${ANDROID_ABI} \${ANDROID_PLATFORM} \${ANDROID_STL} \$
 EOF
 
 configure() {
-  env ANDROID_NDK="$1" cmake -S "$source" -B "$dir/build" -G Ninja \
-    -DCMAKE_TOOLCHAIN_FILE="$source/toolchains/android-arm64.cmake" > "$dir/log" 2>&1
+  (cd "$source" && env ANDROID_NDK="$1" cmake --preset android-arm64 -B "$dir/build") > "$dir/log" 2>&1
 }
 if configure "$dir/nowhere"; then echo "a missing NDK went unnoticed"; exit 1; fi
 grep -q 'android.toolchain.cmake in that folder' "$dir/log" || { cat "$dir/log"; exit 1; }
