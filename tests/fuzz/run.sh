@@ -3,8 +3,8 @@
 #   sh tests/fuzz/run.sh SECONDS TARGET...      (TARGET: gguf, template, session …; "all": every one)
 # SECONDS of processor time, so that a busy machine searches as much as an idle one. New inputs are kept in
 # build/fuzz/corpus/TARGET and used again by the next run; a finding in build/fuzz/found, which ends with status 1. The
-# last line of each target: executions, seconds, inputs kept. FUZZ_OPTIONS: more options for libFuzzer. Its time-out
-# counts by the clock: short ones are findings of a busy machine.
+# last line of each target: executions, the processor seconds it really had, inputs kept. FUZZ_OPTIONS: more options for
+# libFuzzer. Its time-out counts by the clock: short ones are findings of a busy machine.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$root/build/fuzz
@@ -38,16 +38,21 @@ for target in "$@"; do
     -close_fd_mask=3 -artifact_prefix="$build/found/$target-" $words ${FUZZ_OPTIONS:-} \
     "$build/corpus/$target" "$root/tests/fuzz/corpus/$target" >"$log" 2>&1 &
   pid=$!
-  while used=$(processor_seconds $pid) && [ "$used" -lt "$seconds" ]; do sleep 1; done
+  used=0
+  while now=$(processor_seconds $pid); do
+    used=$now
+    [ "$used" -lt "$seconds" ] || break
+    sleep 1
+  done
   kill -USR1 $pid 2>/dev/null # "finish as requested", status 0
   wait $pid
   code=$?
   runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
   kept=$(find "$build/corpus/$target" -type f | wc -l)
   if [ "$code" -eq 0 ]; then
-    echo "$target: $runs executions in $seconds s, no findings, $kept inputs"
+    echo "$target: $runs executions in $used s, no findings, $kept inputs"
   else
-    echo "$target: a finding after ${runs:-some} executions; see $log"
+    echo "$target: a finding after ${runs:-some} executions in $used s; see $log"
     grep -m 3 -E 'ERROR:|broken:|runtime error:|SUMMARY:' "$log"
     status=1
   fi
