@@ -62,6 +62,7 @@ enum tb_status tb_profile_from_gguf(struct tb_profile **out, struct tb_gguf *g, 
   p->alloc = a;
   p->gguf = g;
   enum tb_status s = read_profile(p, err);
+  if (!s) s = tb_gguf_keep_names(g, err); /* types ask for tensors whenever a cache is saved */
   if (s)
     tb_profile_free(p);
   else

@@ -171,6 +171,7 @@ enum tb_status tb_plan_subject_profile(struct tb_plan_subject *s, const char *pa
   const struct tb_allocator counting = {.alloc = count_alloc, .free = count_free, .user = &c};
   struct tb_gguf *g;
   enum tb_status status = tb_gguf_open(&g, path, &counting, err);
+  if (!status && (status = tb_gguf_keep_names(g, err))) tb_gguf_free(g);
   if (status) return status;
   s->profile_bytes = 2 * tb_gguf_file_bytes(g);
   s->profile_heap = 2 * (c.live + PROFILE_OBJECT);

@@ -135,9 +135,26 @@ void tb_gguf_free(struct tb_gguf *g) {
   for (unsigned i = 0; i < g->n_parts; i++) tb_mapfile_close(&g->parts[i].file);
   tb_gguf_kvs_free(&g->kvs, g->a);
   tb_free(g->a, g->tensors);
+  tb_free(g->a, g->names);
   tb_free(g->a, g->tensor_index.slot);
   tb_free(g->a, g->parts);
   tb_free(g->a, g);
+}
+
+enum tb_status tb_gguf_keep_names(struct tb_gguf *g, struct tb_error *err) {
+  size_t bytes = 0; /* of a header that is mapped: no overflow */
+  for (size_t i = 0; i < g->n_tensors; i++) bytes += g->tensors[i].name.len;
+  char *at = tb_alloc(g->a, bytes + 1, 1);
+  if (!at) return tb_fail(err, TB_E_NOMEM, "no memory for the names of %zu tensors", g->n_tensors);
+  tb_free(g->a, g->names);
+  g->names = at;
+  for (size_t i = 0; i < g->n_tensors; i++) {
+    struct tb_str *name = &g->tensors[i].name;
+    if (name->len) memcpy(at, name->ptr, name->len);
+    name->ptr = at;
+    at += name->len;
+  }
+  return TB_OK;
 }
 
 enum tb_status tb_gguf_check(const struct tb_gguf *g, struct tb_error *err) {

@@ -50,6 +50,9 @@ enum tb_status tb_gguf_open(struct tb_gguf **out, const char *path, const struct
 enum tb_status tb_gguf_open_memory(struct tb_gguf **out, const void *data, size_t size, const struct tb_allocator *a,
                                    struct tb_error *err);
 void tb_gguf_free(struct tb_gguf *g);
+/* Copies the names of the tensors, so that finding one never reads the file again, whatever becomes of it: what is there stays
+ * there, and where it was. */
+enum tb_status tb_gguf_keep_names(struct tb_gguf *g, struct tb_error *err);
 
 /* TB_E_IO when a part was changed in place since it was opened: what is mapped can no longer be trusted. */
 enum tb_status tb_gguf_check(const struct tb_gguf *g, struct tb_error *err);

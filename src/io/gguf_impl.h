@@ -77,6 +77,7 @@ struct tb_gguf {
   struct tb_gguf_tensor *tensors;
   size_t n_tensors;
   struct tb_gguf_index tensor_index;
+  char *names; /* of the tensors, after tb_gguf_keep_names */
 };
 
 /* gguf.c: validates the header of part->base, size and finds its sections. */
