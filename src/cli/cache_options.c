@@ -9,7 +9,9 @@
 static const char *profile_of(const char *verb, struct cli_cache *c, const char *model) {
   if (!c->profile && model) cli_reading(model); /* its header tells which profile is its own */
   if (!c->profile) return cli_profile_find(verb, model, c->found, sizeof c->found);
-  return strcmp(c->profile, "none") == 0 ? NULL : c->profile;
+  if (strcmp(c->profile, "none") == 0) return NULL;
+  cli_reading_profile(c->profile);
+  return c->profile;
 }
 
 bool cli_cache_open(const char *verb, struct cli_cache *c, const char *model, struct tb_context_options *out) {

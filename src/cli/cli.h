@@ -141,6 +141,7 @@ void cli_open_standard_files(void);
 void cli_catch_faults(void);
 /* The file that is about to be mapped, for that message. */
 void cli_reading(const char *path);
+void cli_reading_profile(const char *path); /* or NULL */
 /* For verbs that answer: SIGINT, SIGTERM and SIGHUP end the program until cli_guard_model, and set flags from then on. A
  * second one ends it; so do 1.5 seconds after a SIGTERM or SIGHUP. cli_resume forgets an interrupt (no other). */
 void cli_catch_signals(void);

@@ -32,6 +32,6 @@ int cmd_inspect(int argc, char **argv) {
   }
   struct tb_error err;
   cli_reading(file);
-  if (tb_inspect(file, NULL, write_text, NULL, &err) != TB_OK) return cli_report("inspect", &err);
+  if (tb_inspect(file, NULL, write_text, NULL, &err) != TB_OK && !ferror(stdout)) return cli_report("inspect", &err);
   return CLI_OK;
 }

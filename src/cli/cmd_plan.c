@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "cli/cli.h"
+#include "cli/output.h"
 #include "cli/plan_plot.h"
 #include "cli/plot.h"
 
@@ -253,11 +254,10 @@ static bool find_shape(struct plan_source *s, const char *spec) {
 static bool write_plan(const struct tb_plan *plan, const char *path) {
   struct tb_plan_info info;
   tb_plan_get_info(plan, &info);
-  FILE *f = fopen(path, "w");
-  bool ok = f && fputs(info.text, f) >= 0;
-  if (f && fclose(f) != 0) ok = false;
-  if (!ok) fprintf(stderr, "thimble plan: -o: cannot write %s\n", path);
-  return ok;
+  struct cli_output o;
+  if (!cli_output_begin(&o, "plan", "-o", path)) return false;
+  fputs(info.text, o.file);
+  return cli_output_end(&o, true);
 }
 
 static int report(const struct plan_args *a, const struct tb_plan *plan) {

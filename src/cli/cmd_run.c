@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "cli/chat_session.h"
+#include "cli/output.h"
 
 struct run_args {
   const char *model, *prompt, *file, *tokens, *logits;
@@ -196,19 +197,16 @@ static bool each_logits(void *user, size_t position, const float *logits) {
 static int run_logits(const struct run_args *a, struct tb_context *ctx, const tb_token *ids, size_t n,
                       uint32_t n_vocab) {
   struct tb_error err;
-  FILE *f = fopen(a->logits, "wb");
-  if (!f) {
-    fprintf(stderr, "thimble run: --logits: cannot write %s\n", a->logits);
-    return CLI_FAILED;
-  }
-  struct logits_out out = {f, n_vocab};
+  struct cli_output o;
+  if (!cli_output_begin(&o, "run", "--logits", a->logits)) return CLI_FAILED;
+  struct logits_out out = {o.file, n_vocab};
   enum tb_status status =
       a->all_logits ? tb_eval_all(ctx, ids, n, each_logits, &out, &err) : tb_eval(ctx, ids, n, NULL, NULL, &err);
-  bool written = status == TB_OK && (a->all_logits || write_logits(f, tb_logits(ctx), n_vocab));
-  if (fclose(f) != 0) written = false;
-  if (status) return cli_report("run", &err);
-  if (!written) fprintf(stderr, "thimble run: --logits: cannot write %s\n", a->logits);
-  return written ? CLI_OK : CLI_FAILED;
+  if (!status && !a->all_logits) write_logits(o.file, tb_logits(ctx), n_vocab);
+  const bool unwritten = ferror(o.file); /* which also cancels the evaluation */
+  const bool there = cli_output_end(&o, status == TB_OK || unwritten);
+  if (status && !unwritten) return cli_report("run", &err);
+  return there ? CLI_OK : CLI_FAILED;
 }
 
 /* --------------------------------------------------------------------------------------------------- generation */

@@ -55,22 +55,25 @@ static bool stack_is_small(rlim_t *kib) {
   return *kib < STACK_KIB;
 }
 
+/* The verb's code, unless what it printed did not arrive. */
+static int leave(const char *verb, int code) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+  fprintf(stderr, "thimble%s%s: cannot write to standard output\n", *verb ? " " : "", verb);
+  return CLI_FAILED;
+}
+
 int main(int argc, char **argv) {
   tame_heap();
   cli_open_standard_files();
   cli_catch_faults();
-  if (argc < 2) {
+  const char *verb = argc < 2 ? "" : argv[1];
+  if (argc < 2 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0 || strcmp(verb, "help") == 0) {
     print_help();
-    return CLI_USAGE;
-  }
-  const char *verb = argv[1];
-  if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0 || strcmp(verb, "help") == 0) {
-    print_help();
-    return CLI_OK;
+    return leave("", argc < 2 ? CLI_USAGE : CLI_OK);
   }
   if (strcmp(verb, "--version") == 0 || strcmp(verb, "version") == 0) {
     puts("thimble " TB_VERSION);
-    return CLI_OK;
+    return leave("", CLI_OK);
   }
   for (int i = 0; i < VERBS; i++) {
     if (strcmp(verb, verbs[i].name) != 0) continue;
@@ -79,12 +82,7 @@ int main(int argc, char **argv) {
       fprintf(stderr, "thimble: the stack may have %llu KiB, thimble needs %d (ulimit -s)\n", (unsigned long long)kib, STACK_KIB);
       return CLI_FAILED;
     }
-    int code = verbs[i].run(argc - 1, argv + 1);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-      fprintf(stderr, "thimble %s: cannot write to standard output\n", verb);
-      return CLI_FAILED;
-    }
-    return code;
+    return leave(verb, verbs[i].run(argc - 1, argv + 1));
   }
   fprintf(stderr, "thimble: unknown verb '%s' (thimble --help lists them)\n", verb);
   return CLI_USAGE;

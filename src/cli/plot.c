@@ -49,11 +49,12 @@ static void run_gnuplot(int input) {
 
 bool cli_plot_begin(struct cli_plot *p, const char *verb, const char *path, const char *title) {
   int ends[2];
-  *p = (struct cli_plot){.verb = verb, .path = path};
+  *p = (struct cli_plot){0};
   fflush(NULL);
+  if (!cli_output_begin(&p->picture, verb, "--plot", path)) return false;
   if (pipe(ends) != 0) {
     fprintf(stderr, "thimble %s: --plot: %s\n", verb, strerror(errno));
-    return false;
+    return cli_output_end(&p->picture, false);
   }
   fcntl(ends[1], F_SETFD, FD_CLOEXEC);
   p->pid = fork();
@@ -62,11 +63,11 @@ bool cli_plot_begin(struct cli_plot *p, const char *verb, const char *path, cons
   if (p->pid < 0 || !(p->script = fdopen(ends[1], "w"))) {
     fprintf(stderr, "thimble %s: --plot: cannot start gnuplot: %s\n", verb, strerror(errno));
     close(ends[1]);
-    return false;
+    return cli_output_end(&p->picture, false);
   }
   fprintf(p->script, "set terminal %s\nset output '%s'\n",
           ends_with(path, ".svg") ? "svg size 800,500 dynamic background 'white' font 'sans,13'" : "png size 1200,750",
-          path);
+          p->picture.temp[0] ? p->picture.temp : path);
   fputs("set grid lc rgb '#dddddd'\nset border 3\nset tics nomirror\nset key noenhanced\n"
         "set linetype 1 lc rgb '#444444'\nset linetype 2 lc rgb '#1f77b4'\nset linetype 3 lc rgb '#d95f02'\n"
         "set linetype 4 lc rgb '#1b9e77'\nset linetype 5 lc rgb '#7570b3'\nset linetype 6 lc rgb '#e7298a'\n"
@@ -85,13 +86,24 @@ void cli_plot_text(const struct cli_plot *p, const char *text) {
   }
 }
 
+/* Whether a picture is there to its end: gnuplot does not look at what becomes of its output. */
+static bool is_complete(const struct cli_output *picture) {
+  if (!picture->temp[0]) return true;
+  FILE *f = fopen(picture->temp, "rb");
+  char end[17] = "";
+  const bool found = f && fseek(f, -16, SEEK_END) == 0 && fread(end, 1, 16, f) == 16 &&
+                     (memcmp(end + 8, "IEND", 4) == 0 || strstr(end, "</svg>"));
+  if (f) fclose(f);
+  return found;
+}
+
 bool cli_plot_end(struct cli_plot *p) {
   int status = -1;
   bool ok = !ferror(p->script);
   if (fclose(p->script) != 0) ok = false;
   while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR) {
   }
-  ok = ok && WIFEXITED(status) && WEXITSTATUS(status) == 0 && access(p->path, R_OK) == 0;
-  if (!ok) fprintf(stderr, "thimble %s: --plot: gnuplot could not write %s\n", p->verb, p->path);
-  return ok;
+  ok = ok && WIFEXITED(status) && WEXITSTATUS(status) == 0 && is_complete(&p->picture);
+  if (!ok) fprintf(stderr, "thimble %s: --plot: gnuplot could not write %s\n", p->picture.verb, p->picture.path);
+  return cli_output_end(&p->picture, ok);
 }

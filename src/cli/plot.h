@@ -4,11 +4,12 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include "cli/output.h"
 
 struct cli_plot {
   FILE *script; /* gnuplot's standard input: commands and inline data */
   int pid;
-  const char *verb, *path;
+  struct cli_output picture; /* gnuplot opens it by its name */
 };
 
 /* True when `path` ends in .svg or .png and gnuplot is there; says what is wrong otherwise. Call it before the work. */

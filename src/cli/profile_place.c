@@ -46,12 +46,14 @@ static bool usable(const char *verb, const char *path, uint64_t identity) {
   struct tb_profile_info info;
   struct tb_error err;
   if (access(path, F_OK) != 0) return false;
+  cli_reading_profile(path);
   if (tb_profile_read_info(path, NULL, &info, &err) != TB_OK)
     fprintf(stderr, "thimble %s: %s is left alone: %s\n", verb, path, err.text);
   else if (info.model != identity)
     fprintf(stderr, "thimble %s: %s is left alone: it belongs to another model\n", verb, path);
   else
     return true;
+  cli_reading_profile(NULL);
   return false;
 }
 

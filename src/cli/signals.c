@@ -25,7 +25,7 @@
 enum { DEADLINE_MS = 1500 }; /* of the two seconds that a SIGTERM may take */
 
 static volatile sig_atomic_t interrupted, terminated, guarded, lost;
-static const char *volatile reading; /* the file that is mapped, for the message */
+static const char *volatile reading, *volatile profile; /* the files that are mapped, for the message */
 static struct tb_model_mapping *mappings;
 static size_t n_mappings;
 static uintptr_t page;
@@ -77,7 +77,9 @@ static void on_bus(int number, siginfo_t *info, void *context) {
   }
   if (info->si_code == BUS_ADRERR && reading) {
     say("thimble: ");
-    say(reading);
+    if (!guarded || !profile) say(reading); /* else it is none of the model's mappings */
+    if (!guarded && profile) say(" or its profile ");
+    if (profile) say(profile);
     say(": cannot be read any more: it was truncated, or its disk failed\n");
     _exit(CLI_FAILED);
   }
@@ -105,13 +107,21 @@ void cli_catch_faults(void) {
 #endif
 }
 
-void cli_reading(const char *path) {
-  /* Kept to the end of the program: a handler may look at it at any time. */
-  static char paths[2][4096];
-  static unsigned next;
-  char *copy = paths[next++ % 2];
+/* Kept to the end of the program: a handler may look at it at any time. */
+static const char *keep(char paths[2][4096], const char *before, const char *path) {
+  char *copy = paths[before == paths[0]];
   snprintf(copy, sizeof paths[0], "%s", path);
-  reading = copy;
+  return copy;
+}
+
+void cli_reading(const char *path) {
+  static char paths[2][4096];
+  reading = keep(paths, reading, path);
+}
+
+void cli_reading_profile(const char *path) {
+  static char paths[2][4096];
+  profile = path ? keep(paths, profile, path) : NULL;
 }
 
 bool cli_guard_model(const struct tb_model *model) {

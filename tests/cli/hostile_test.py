@@ -251,6 +251,27 @@ class ModelChanges(Hostile):
                     self.assertIn(b"model.gguf", err)
 
 
+    def test_profile(self):
+        """What a cache needs of its profile it has read by the time it is made."""
+        profile = os.path.join(self.folder, "profile")
+        self.run_it("calibrate", "-m", MODEL, "-t", "1", "-n", "100", "--no-losses", "-o", profile)
+        for change in (lambda f: f.truncate(0), lambda f: f.write(bytes(100_000)), lambda f: f.truncate(200_000)):
+            child = self.start("chat", "-m", self.model, "--session", self.session, "--temp", "0", "-ctk", "skvqx2", "-ctv",
+                               "skvqx4", "--kv-profile", profile)
+            child.stdin.write(QUESTION)
+            child.stdin.flush()
+            self.assertIn(b"Paris", child.stdout.readline())
+            whole = shutil.copyfile(profile, os.path.join(self.folder, "kept"))
+            with open(profile, "r+b") as f:
+                change(f)
+            out, _ = self.ended(child, (0,), input=b"And of Italy?\n/reset\n" + QUESTION)
+            self.assertIn(b"Paris", out)
+            os.rename(whole, profile)
+            self.run_it("run", "-m", MODEL, "--session", self.session, "-p", "And?", "-n", "1", "-ctk", "skvqx2", "-ctv",
+                        "skvqx4", "--kv-profile", profile)
+            os.unlink(self.session)
+
+
 class Files(Hostile):
     """Standard files that are closed, broken or full; nothing where a program expects the system."""
 
@@ -266,6 +287,12 @@ class Files(Hostile):
         child.stdout.read(10)
         child.stdout.close()
         self.assertEqual(child.wait(timeout=60), 1)
+
+    def test_full_output(self):
+        for verb in ("--help", "--version", 'inspect -m "$2"', 'plan -m "$2"', 'tokenize --help'):
+            done = self.in_shell(f'"$1" {verb} >/dev/full', (1,))
+            self.assertIn(b"cannot write to standard output", done.stderr)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
 
     def test_closed_files(self):
         before = self.make_session()
@@ -366,6 +393,30 @@ class Limits(Hostile):
             with open(self.session, "rb") as f:
                 self.assertEqual(f.read(), before)
             self.assert_clean()
+
+    def test_outputs_on_a_full_disk(self):
+        """What a verb was to write is as it was: an older file whole, a new one not there."""
+        if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+            self.skipTest("no rights to unshare")
+        disk, old = os.path.join(self.folder, "disk"), os.path.join(self.folder, "old")
+        os.mkdir(disk)
+        line = ('mount -t tmpfs -o size=64k none "$1" || exit 9; cd "$1"; shift; cp "$OLD" old.svg; '
+                'dd if=/dev/zero of=fill bs=4k 2>/dev/null; "$@"; code=$?; cmp -s old.svg "$OLD" || exit 8; '
+                '[ "$(ls -A | tr "\\n" " ")" = "fill old.svg " ] || exit 7; exit $code')
+        with open(old, "wb") as f:
+            f.write(b"an older file")
+        writers = [["plan", "-m", self.model, "-o"], ["run", "-m", self.model, "--raw", "-p", "hi", "--logits"],
+                   ["run", "-m", self.model, "--raw", "-p", "hi and more", "--all-logits", "--logits"],
+                   ["calibrate", "-m", self.model, "-n", "64", "-t", "1", "--no-losses", "-o"]]
+        if shutil.which("gnuplot"):
+            writers.append(["plan", "-m", self.model, "--plot"])
+        for words in writers:
+            for name in ("old.svg", "new.svg"):
+                done = subprocess.run(["unshare", "-m", "sh", "-c", line, "sh", disk, PROGRAM, *words, name], timeout=60,
+                                      check=False, capture_output=True, stdin=subprocess.DEVNULL,
+                                      env={**os.environ, "OLD": old})
+                self.assertEqual(done.returncode, 1, (words, name, done.stderr))
+                self.assertIn(name.encode(), done.stderr)
 
     def test_full_disk(self):
         before = self.make_session()
