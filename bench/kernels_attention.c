@@ -42,7 +42,7 @@ static void stream_task(void *arg, size_t task, unsigned thread) {
     const unsigned char *key = s->keys + i * s->key_bytes, *value = s->values + i * s->value_bytes;
     const uint16_t *step = (const uint16_t *)(const void *)(key + tb_keys2_bytes(planes));
     s->k.attn_fold(folded, a, b, s->q, planes, heads, step, step + planes, planes);
-    s->k.attn_score_keys2(scores, TB_KV_BLOCK, folded, a, b, false, heads, key, planes);
+    s->k.attn_score_keys2(scores, TB_KV_BLOCK, folded, a, b, false, heads, key, planes, 0, TB_KV_BLOCK);
     for (size_t g = 0; g < heads; g++) {
       float *sg = scores + g * TB_KV_BLOCK, most = s->k.attn_max(sg, TB_KV_BLOCK);
       if (most > top[g]) {
@@ -54,8 +54,10 @@ static void stream_task(void *arg, size_t task, unsigned thread) {
       sum[g] += s->k.attn_exp(sg, TB_KV_BLOCK, top[g]);
     }
     const uint8_t *scale = value + (s->ternary ? tb_ternary_bytes(planes) : tb_values2_bytes(planes));
-    s->k.attn_weights(w, a, b, scores, TB_KV_BLOCK, heads, scale, tb_scale8_base_bits(-12), s->ternary ? 1.0f : 1.5f);
-    (s->ternary ? s->k.attn_accum_ternary : s->k.attn_accum_values2)(out, planes, w, a, b, heads, value, planes);
+    s->k.attn_weights(w, a, b, scores, TB_KV_BLOCK, heads, scale, tb_scale8_base_bits(-12), s->ternary ? 1.0f : 1.5f,
+                      TB_KV_BLOCK);
+    (s->ternary ? s->k.attn_accum_ternary : s->k.attn_accum_values2)(out, planes, w, a, b, heads, value, planes, 0,
+                                                                       TB_KV_BLOCK);
   }
   volatile float keep = out[0] + sum[0];
   (void)keep;

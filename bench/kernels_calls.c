@@ -49,13 +49,14 @@
   tb_attn_fold_##i(o->folded, o->y, o->y + CALL_HEADS, o->x, SIZE_HEAD, SHARED, HALVES(o->stored), HALVES(o->stored),  \
                    SIZE_HEAD)
 #define CALL_attn_score_keys2(i)                                                                                       \
-  tb_attn_score_keys2_##i(o->y, CALL_TOKENS, o->folded, o->x, o->x, false, SHARED, o->stored, SIZE_HEAD)
+  tb_attn_score_keys2_##i(o->y, CALL_TOKENS, o->folded, o->x, o->x, false, SHARED, o->stored, SIZE_HEAD, 0, CALL_TOKENS)
 #define CALL_attn_weights(i)                                                                                           \
-  tb_attn_weights_##i(o->folded, o->y, o->y + CALL_HEADS, o->p, CALL_TOKENS, SHARED, o->stored, tb_scale8_base_bits(-8), 1.5f)
+  tb_attn_weights_##i(o->folded, o->y, o->y + CALL_HEADS, o->p, CALL_TOKENS, SHARED, o->stored, tb_scale8_base_bits(-8), 1.5f, \
+                        CALL_TOKENS)
 #define CALL_attn_accum_values2(i)                                                                                     \
-  tb_attn_accum_values2_##i(o->y, SIZE_HEAD, o->folded, o->x, o->x, SHARED, o->stored, SIZE_HEAD)
+  tb_attn_accum_values2_##i(o->y, SIZE_HEAD, o->folded, o->x, o->x, SHARED, o->stored, SIZE_HEAD, 0, CALL_TOKENS)
 #define CALL_attn_accum_ternary(i)                                                                                     \
-  tb_attn_accum_ternary_##i(o->y, SIZE_HEAD, o->folded, o->x, o->x, SHARED, o->stored, SIZE_HEAD)
+  tb_attn_accum_ternary_##i(o->y, SIZE_HEAD, o->folded, o->x, o->x, SHARED, o->stored, SIZE_HEAD, 0, CALL_TOKENS)
 /* A block of keys or values on its way into the cache, and out of it as floats. */
 #define CALL_kvquant_fit(i) tb_kvquant_fit_##i(HALVES(o->packed), HALVES(o->sums), o->x, SIZE_HEAD, 1.0f, 2, 4, SIZE_HEAD)
 #define CALL_kvquant_keys(i)                                                                                           \

@@ -68,11 +68,13 @@ struct tb_kv_query {
 };
 
 /* Rows are addressed by index 0 … cap-1; `scratch` is TB_STORE_SCRATCH bytes of the calling thread, aligned to 64.
- * score and accum of a store whose granule is TB_ATTN_BLOCK are called for one whole granule at a time (t0 a multiple of
- * it, n equal to it); others get any range of at most TB_ATTN_BLOCK rows. expand takes any range. */
+ * score and accum of a store whose granule is TB_ATTN_BLOCK are called for one whole granule at a time or, unless it is
+ * joint or ordered, for a part of one (t0 and n multiples of TB_ATTN_PART); others get any range of at most TB_ATTN_BLOCK
+ * rows. expand takes any range. */
 enum {
   TB_STORE_SCRATCH = 96 * 1024, /* the codes of a block of 160 tokens, 256 channels, two digits */
   TB_ATTN_BLOCK = 160, /* tokens attended at a time; the largest granule */
+  TB_ATTN_PART = 32,
 };
 
 struct tb_store_ops {
@@ -111,6 +113,8 @@ struct tb_store_ops {
   /* acc[g·d + c] += Σ_i p[g·ldp + i] · row(t0+i)[c]. V side; p ≥ 0. */
   void (*accum)(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, const float *p, size_t ldp, uint32_t n_q,
                 float *acc, void *scratch);
+  /* Asks the memory for what score or accum of these rows, a range as theirs, will read. NULL where joint or ordered. */
+  void (*fetch)(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n);
   /* Where the first `rows` rows of a head are in mem: one contiguous piece, whatever cap is (saved sessions are made of
    * these). `rows` is a multiple of the granule. */
   void (*span)(const struct tb_store_config *config, uint32_t head, uint32_t rows, size_t *offset, size_t *bytes);
@@ -145,7 +149,7 @@ struct tb_plan_layer {
   uint32_t sinks;  /* first tokens likewise */
   /* Recall (cache/policy/recall.c): numbers of tokens; 0 takes what stands in brackets. */
   uint32_t recall;  /* budget: tokens of chosen clusters that a step attends to [no recall: all tokens] */
-  uint32_t cluster; /* tokens of a cluster on average; divides segment [by the budget: 4, 8 from 512, 16 from 1024 on] */
+  uint32_t cluster; /* tokens of a cluster on average; divides segment [by the budget: 4, 8 from 512, 16 from 1024, 32 from 2048 on] */
   uint32_t segment; /* tokens that are clustered together, a multiple of 160 [320] */
   uint32_t form;    /* enum tb_recall_form */
   uint32_t resident; /* tokens of clusters in memory for each KV head, the others in a file; 0: all */

@@ -26,7 +26,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TB_KV_BLOCK = 160, TB_KV_PLANES_MAX = 1024 };
+enum {
+  TB_KV_BLOCK = 160,
+  TB_KV_PART = 32, /* tokens: what of a block can be attended to alone */
+  TB_KV_PLANES_MAX = 1024,
+};
 
 /* Bytes of a block's codes. */
 static inline size_t tb_keys2_bytes(size_t planes) { return planes * (TB_KV_BLOCK / 4); }

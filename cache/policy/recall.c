@@ -42,7 +42,8 @@ struct tb_recall_params tb_recall_params_of(const struct tb_plan_layer *plan) {
   p.iterations = p.published ? ITERATIONS_PUBLISHED : ITERATIONS;
   if (!p.segment) p.segment = SEGMENT;
   if (!p.cluster && p.published) p.cluster = 80;
-  if (!p.cluster) p.cluster = p.budget >= 16 * BEST_OF ? 16 : p.budget >= 8 * BEST_OF ? 8 : 4;
+  if (!p.cluster)
+    p.cluster = p.budget >= 32 * BEST_OF ? 32 : p.budget >= 16 * BEST_OF ? 16 : p.budget >= 8 * BEST_OF ? 8 : 4;
   return p;
 }
 
@@ -378,7 +379,7 @@ static void recall_recalled(const struct tb_policy *self, struct tb_recalled *co
 }
 
 const struct tb_policy_ops tb_policy_recall = {.name = "recall",
-                                               .revision = 1,
+                                               .revision = 2, /* what a cluster is by default */
                                                .check = recall_check,
                                                .need = recall_need,
                                                .create = recall_create,

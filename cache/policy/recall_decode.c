@@ -2,7 +2,8 @@
  *   choose   a task per choice (KV head, or query head in the published form): scores of all centroids, a histogram of
  *            how far clusters are behind the best one, clusters from the top until the budget is full
  *   attend   a task per (choice × split): the blocks of 160 positions that hold chosen rows, sinks or newest tokens,
- *            cut into splits of the same blocks whatever the number of threads; in a block only chosen rows count
+ *            cut into splits of the same blocks whatever the number of threads. Of a block, packed stores read the parts
+ *            of 32 rows that hold chosen ones, the others the chosen rows; no other counts
  *   merge    a task per query head, in order
  *
  * Score of cluster i for query head g:  s = q·mean + REACH·|q|·reach, near the largest that a row of it may have. The
@@ -16,17 +17,19 @@
 #include <string.h>
 
 enum {
+  TASKS = 40, /* a layer's attention in about as many, as plain_decode.c: each begins with a wait for memory */
   SPLIT_BLOCKS = 4,
+  AHEAD = 2,  /* items whose rows are asked for before their turn */
+  PARTS = TB_ATTN_BLOCK / TB_ATTN_PART,
   REACH = 2, /* deviations above the mean; 1 to 3 recall alike, 0 and 4 less */
 };
-#define ALWAYS UINT32_MAX /* all rows of a block */
 
-/* A block to attend to: where the clusters that reach into it begin. */
+/* A block to attend to. */
 struct item {
   uint32_t block;
-  uint32_t cluster; /* the first one that ends behind the block's first row; ALWAYS: sinks, newest */
-  uint32_t row;     /* its first row, counted from base */
-  unsigned pages;   /* of a spilled block: those with chosen rows (tb_spill_block) */
+  uint32_t rows[PARTS]; /* bit i of rows[p]: row 32·p + i of it was chosen */
+  bool all;             /* all rows count: sinks, newest */
+  uint16_t pages;       /* of a spilled block: those with chosen rows (tb_spill_block) */
 };
 
 struct decode {
@@ -35,6 +38,7 @@ struct decode {
   float *out;
   uint32_t pos, heads; /* heads: query heads of a choice */
   uint32_t per_choice; /* items there is room for */
+  uint32_t split;      /* items of one */
   struct item *items;
   uint32_t *n_items;
 };
@@ -43,8 +47,8 @@ static uint32_t most_items(uint32_t n_ctx) {
   return n_ctx / TB_ATTN_BLOCK + 3;
 }
 
-static uint32_t splits(uint32_t n_items) {
-  return (n_items + SPLIT_BLOCKS - 1) / SPLIT_BLOCKS;
+static uint32_t splits(const struct decode *j, uint32_t n_items) {
+  return (n_items + j->split - 1) / j->split;
 }
 
 /* ------------------------------------------------------------------------------------------------------- scratch */
@@ -175,25 +179,35 @@ static uint32_t row_of(const struct tb_recall *r, const uint16_t *size, uint32_t
   return row;
 }
 
-static uint32_t add_item(const struct decode *j, uint32_t choice, uint32_t n, struct item item) {
-  j->items[(size_t)choice * j->per_choice + n] = item;
-  return n + 1;
+/* Rows first … end-1 of a block. */
+static void mark_rows(struct item *item, uint32_t first, uint32_t end) {
+  for (uint32_t part = first / TB_ATTN_PART; part * TB_ATTN_PART < end; part++) {
+    const uint32_t from = part * TB_ATTN_PART, to = from + TB_ATTN_PART;
+    uint32_t bits = UINT32_MAX;
+    if (first > from) bits <<= first - from;
+    if (end < to) bits &= UINT32_MAX >> (to - end);
+    item->rows[part] |= bits;
+  }
 }
 
 /* The blocks that hold rows of chosen clusters, then those that are always attended to. */
 static void list_items(const struct decode *j, uint32_t choice, const uint16_t *size, struct chosen chosen) {
   const struct tb_recall *r = j->r;
-  uint32_t n = 0, next = 1; /* next: blocks before it are listed or hold nothing */
+  struct item *items = j->items + (size_t)choice * j->per_choice;
+  uint32_t n = 0;
   for (uint32_t at = 0; at < chosen.n; at++) {
-    const uint32_t i = chosen.list[at], row = row_of(r, size, i);
-    const uint32_t first = row / TB_ATTN_BLOCK + 1, last = (row + size[i] - 1) / TB_ATTN_BLOCK + 1;
-    for (uint32_t b = first > next ? first : next; b <= last; b++)
-      n = add_item(j, choice, n, (struct item){b, i, row, 0});
-    if (last + 1 > next) next = last + 1;
+    uint32_t row = row_of(r, size, chosen.list[at]);
+    for (const uint32_t end = row + size[chosen.list[at]]; row < end;) {
+      const uint32_t block = row / TB_ATTN_BLOCK, first = row % TB_ATTN_BLOCK;
+      const uint32_t left = TB_ATTN_BLOCK - first, take = end - row < left ? end - row : left;
+      if (!n || items[n - 1].block != block + 1) items[n++] = (struct item){.block = block + 1};
+      mark_rows(&items[n - 1], first, first + take);
+      row += take;
+    }
   }
-  if (r->base) n = add_item(j, choice, n, (struct item){0, ALWAYS, 0, 0});
+  if (r->base) items[n++] = (struct item){.block = 0, .all = true};
   for (uint32_t b = r->clustered / TB_ATTN_BLOCK + 1; b <= tb_block_of(j->pos, r->base); b++)
-    n = add_item(j, choice, n, (struct item){b, ALWAYS, 0, 0});
+    items[n++] = (struct item){.block = b, .all = true};
   j->n_items[choice] = n;
 }
 
@@ -213,7 +227,7 @@ static void load_pages(const struct decode *j, uint32_t choice, unsigned thread,
     for (; page <= last; page++) {
       while (item->block != page / each + 1)
         item++;
-      item->pages |= 1u << page % each;
+      item->pages |= (uint16_t)(1u << page % each);
       pages[n++] = page;
     }
   }
@@ -222,12 +236,28 @@ static void load_pages(const struct decode *j, uint32_t choice, unsigned thread,
   tb_spill_load(spill, j->w, thread, choice, pages, n);
 }
 
-/* What the step reads: rows of the two sides (whole blocks where a store scores no less), and all centroids. */
+/* The parts of a block from the first to the last that hold chosen rows, in rows. */
+static struct tb_block parts_of(const struct item *item) {
+  uint32_t first = 0, end = PARTS;
+  while (!item->rows[first])
+    first++;
+  while (!item->rows[end - 1])
+    end--;
+  return (struct tb_block){first * TB_ATTN_PART, end * TB_ATTN_PART};
+}
+
+/* What the step reads: rows of the two sides (whole parts where a store scores no less), and all centroids. */
 static void count_step(const struct decode *j, uint32_t choice, uint32_t chosen) {
   const struct tb_recall *r = j->r;
   const struct tb_store *sides[] = {&r->plain.k.main, &r->plain.v.main};
   struct tb_recalled *counts = &r->counts[choice];
   const uint32_t attended = chosen + j->pos + 1 - r->clustered;
+  const struct item *items = j->items + (size_t)choice * j->per_choice;
+  uint64_t packed = 0; /* rows that packed stores read */
+  for (uint32_t i = 0; i < j->n_items[choice]; i++) {
+    const struct tb_block b = items[i].all ? (struct tb_block){0, TB_ATTN_BLOCK} : parts_of(&items[i]);
+    packed += b.end - b.first;
+  }
   counts->steps++;
   counts->attended += attended;
   counts->held += j->pos + 1;
@@ -235,7 +265,7 @@ static void count_step(const struct decode *j, uint32_t choice, uint32_t chosen)
   for (int i = 0; i < 2; i++) {
     const uint64_t all = sides[i]->ops->bytes(&sides[i]->config),
                    rows = (uint64_t)sides[i]->config.n_heads * sides[i]->config.cap;
-    counts->bytes += all / rows * (sides[i]->ops->granule > 1 ? j->n_items[choice] * TB_ATTN_BLOCK : attended);
+    counts->bytes += all / rows * (sides[i]->ops->granule > 1 ? packed : attended);
   }
 }
 
@@ -254,30 +284,6 @@ static void choose_task(void *arg, size_t choice, unsigned thread) {
 
 /* ----------------------------------------------------------------------------------------------------- attending */
 
-/* One choice's view of a block: calls for each run of chosen rows. */
-struct walk {
-  const struct decode *j;
-  const uint8_t *chosen;
-  const uint16_t *size;
-  struct tb_block b; /* positions */
-  uint32_t cluster, row;
-};
-
-/* The next run of chosen rows in the block; false when there is none. */
-static bool next_run(struct walk *w, struct tb_block *run) {
-  const uint32_t base = w->j->r->base, n = tb_recall_n(w->j->r);
-  *run = (struct tb_block){0, 0};
-  for (; w->cluster < n && base + w->row < w->b.end; w->row += w->size[w->cluster++]) {
-    const uint32_t first = base + w->row, end = first + w->size[w->cluster];
-    const bool wanted = w->chosen[w->cluster] && end > w->b.first && end > first;
-    if (!wanted && run->end) break;
-    if (!wanted) continue;
-    if (!run->end) run->first = first > w->b.first ? first : w->b.first;
-    run->end = end < w->b.end ? end : w->b.end;
-  }
-  return run->end != 0;
-}
-
 struct attend {
   const struct decode *j;
   const struct tb_plain *p; /* the layer's, or this thread's view of it when it is spilled */
@@ -287,87 +293,104 @@ struct attend {
   void *scratch;
 };
 
-/* Rows of a side that will be read soon: clusters lie anywhere in memory, and without this their first lines are waited
- * for one after the other. Blocks of 160 are long enough for the hardware to notice. */
-static void fetch(const struct tb_store *st, uint32_t head, struct walk w) {
-  size_t offset, bytes;
-  struct tb_block run;
-  if (st->ops->granule > 1 || !w.chosen || w.j->r->plain.spill) return;
-  st->ops->span(&st->config, head, 1, &offset, &bytes);
-  while (next_run(&w, &run))
-    for (size_t at = run.first * bytes & ~(size_t)63; at < run.end * bytes; at += 64)
-      __builtin_prefetch(st->mem + offset + at);
-}
-
-static struct walk walk_of(const struct attend *a, uint32_t choice, struct item item) {
-  const struct tb_recall *r = a->j->r;
-  struct walk w = {
-      .j = a->j, .b = tb_block_at(item.block, r->base, a->j->pos + 1), .cluster = item.cluster, .row = item.row};
-  if (item.cluster == ALWAYS) return w;
-  w.chosen = r->c.chosen + (size_t)choice * r->cap;
-  w.size = r->c.size + (size_t)a->kv * r->cap;
-  return w;
-}
-
-/* Scores of the chosen rows, -inf elsewhere; returns their hull. Stores of whole blocks score everything. */
-static struct tb_block score_chosen(struct attend *a, struct walk w) {
-  const struct tb_plain *p = a->p;
-  const bool whole = p->k.main.ops->granule > 1;
-  const uint32_t heads = a->j->heads;
-  struct tb_block run, hull = {w.b.end, w.b.first};
-  uint32_t at = w.b.first;
-  if (whole) tb_plain_score(p, a->kv, &a->q, w.b, a->m->scores, a->scratch);
-  while (next_run(&w, &run)) {
-    for (uint32_t g = 0; g < heads; g++)
-      for (uint32_t t = at; t < run.first; t++)
-        a->m->scores[g * TB_ATTN_BLOCK + t - w.b.first] = -INFINITY;
-    if (!whole) tb_plain_score(p, a->kv, &a->q, run, a->m->scores + (run.first - w.b.first), a->scratch);
-    if (hull.first > run.first) hull.first = run.first;
-    hull.end = at = run.end;
+/* The first run of chosen rows from row *at of a block on; false when there is none. *at is then behind it. */
+static bool next_run(const struct item *item, uint32_t *at, struct tb_block *run) {
+  run->end = 0;
+  for (uint32_t row = *at; row < TB_ATTN_BLOCK;) {
+    const uint32_t bits = item->rows[row / TB_ATTN_PART] >> row % TB_ATTN_PART, left = TB_ATTN_PART - row % TB_ATTN_PART;
+    if (!run->end) {
+      const uint32_t skip = bits ? (uint32_t)__builtin_ctz(bits) : left;
+      row += skip;
+      if (skip < left) *run = (struct tb_block){row, row + 1};
+      continue;
+    }
+    const uint32_t ones = ~bits ? (uint32_t)__builtin_ctz(~bits) : left, take = ones < left ? ones : left;
+    row += take;
+    run->end = row;
+    if (take < left) break;
   }
-  for (uint32_t g = 0; g < heads; g++)
-    for (uint32_t t = at; t < w.b.end; t++)
-      a->m->scores[g * TB_ATTN_BLOCK + t - w.b.first] = -INFINITY;
-  return hull;
+  *at = run->end;
+  return run->end != 0;
 }
 
-static void accum_chosen(struct attend *a, struct walk w, struct tb_block hull) {
-  const struct tb_plain *p = a->p;
-  float *s = a->m->scores;
-  struct tb_block run;
-  if (p->v.main.ops->granule > 1) {
-    for (uint32_t g = 0; g < a->j->heads; g++) /* outside of the hull weights are still scores */
-      for (uint32_t t = w.b.first; t < w.b.end; t++)
-        if (t < hull.first || t >= hull.end) s[g * TB_ATTN_BLOCK + t - w.b.first] = 0;
-    tb_plain_accum(p, a->kv, a->j->heads, w.b, s, a->m->acc, a->scratch);
+/* What will be read of a side: chosen rows lie anywhere in memory, and without this every first line of them is waited
+ * for. Blocks that are attended to as a whole follow each other, which the hardware notices. */
+static void fetch(const struct attend *a, const struct tb_plain_side *side, const struct item *item) {
+  const struct tb_store *st = &side->main;
+  if (item->all || side->slots) return;
+  struct tb_block run = parts_of(item);
+  const uint32_t first = (item->block - 1) * TB_ATTN_BLOCK, shift = side->direct ? a->j->r->base : 0;
+  if (st->ops->granule > 1) {
+    st->ops->fetch(st, a->kv, first + run.first, run.end - run.first);
     return;
   }
-  while (next_run(&w, &run)) {
-    tb_plain_accum(p, a->kv, a->j->heads, run, s + (run.first - w.b.first), a->m->acc, a->scratch);
-  }
+  for (uint32_t at = 0; next_run(item, &at, &run);)
+    st->ops->fetch(st, a->kv, shift + first + run.first, run.end - run.first);
 }
 
-static void attend_item(struct attend *a, struct walk w, struct walk next, uint32_t split) {
+/* The part of a block that is scored, summed or both. */
+static struct tb_block within(struct tb_block b, struct tb_block rows) {
+  return (struct tb_block){b.first + rows.first, b.first + rows.end};
+}
+
+static void add(float *restrict s, const float *restrict x, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++)
+    s[i] += x[i];
+}
+
+/* Scores of the rows of `parts`; -inf for those that were not chosen. */
+static void score_chosen(const struct attend *a, const struct item *item, struct tb_block b, struct tb_block parts) {
+  const bool packed = a->p->k.main.ops->granule > 1;
+  const uint32_t n = parts.end - parts.first;
+  float none[TB_ATTN_BLOCK], *s = a->m->scores;
+  for (uint32_t i = 0; i < n; i++)
+    none[i] = -INFINITY;
+  if (packed)
+    tb_plain_score(a->p, a->kv, &a->q, within(b, parts), s, a->scratch);
+  else
+    for (uint32_t g = 0; g < a->j->heads; g++)
+      memcpy(s + g * TB_ATTN_BLOCK, none, n * sizeof *s);
+  struct tb_block run;
+  for (uint32_t at = parts.first; next_run(item, &at, &run);)
+    if (packed)
+      memset(none + (run.first - parts.first), 0, (run.end - run.first) * sizeof *none);
+    else
+      tb_plain_score(a->p, a->kv, &a->q, within(b, run), s + (run.first - parts.first), a->scratch);
+  for (uint32_t g = 0; packed && g < a->j->heads; g++)
+    add(s + g * TB_ATTN_BLOCK, none, n);
+}
+
+static void accum_chosen(const struct attend *a, const struct item *item, struct tb_block b, struct tb_block parts) {
+  float *s = a->m->scores;
+  if (a->p->v.main.ops->granule > 1) {
+    tb_plain_accum(a->p, a->kv, a->j->heads, within(b, parts), s, a->m->acc, a->scratch);
+    return;
+  }
+  struct tb_block run;
+  for (uint32_t at = parts.first; next_run(item, &at, &run);)
+    tb_plain_accum(a->p, a->kv, a->j->heads, within(b, run), s + (run.first - parts.first), a->m->acc, a->scratch);
+}
+
+static void attend_item(const struct attend *a, const struct item *item, uint32_t split) {
   const struct decode *j = a->j;
   const struct tb_plain *p = a->p;
   const uint32_t d_v = p->shape->d_v;
-  struct tb_block hull = w.b;
-  fetch(&p->v.main, a->kv, w);
-  if (w.chosen)
-    hull = score_chosen(a, w);
+  const struct tb_block b = tb_block_at(item->block, j->r->base, j->pos + 1);
+  const struct tb_block parts = item->all ? (struct tb_block){0, b.end - b.first} : parts_of(item);
+  if (item->all)
+    tb_plain_score(p, a->kv, &a->q, b, a->m->scores, a->scratch);
   else
-    tb_plain_score(p, a->kv, &a->q, w.b, a->m->scores, a->scratch);
-  fetch(&p->k.main, a->kv, next);
-  const uint32_t skip = hull.first - w.b.first, n = hull.end - hull.first;
+    score_chosen(a, item, b, parts);
   float nearest = -INFINITY;
   for (uint32_t g = 0; g < j->heads; g++)
-    nearest = fmaxf(nearest, tb_plain_fold(j->w, d_v, tb_plain_partial(p, j->w, split, a->head + g),
-                                           a->m->acc + g * d_v, a->m->scores + g * TB_ATTN_BLOCK + skip, n));
+    nearest = fmaxf(nearest,
+                    tb_plain_fold(j->w, d_v, tb_plain_partial(p, j->w, split, a->head + g), a->m->acc + g * d_v,
+                                  a->m->scores + g * TB_ATTN_BLOCK, parts.end - parts.first));
   if (!tb_plain_matters(p, nearest)) return;
-  if (w.chosen)
-    accum_chosen(a, w, hull);
+  if (item->all)
+    tb_plain_accum(p, a->kv, j->heads, b, a->m->scores, a->m->acc, a->scratch);
   else
-    tb_plain_accum(p, a->kv, j->heads, w.b, a->m->scores, a->m->acc, a->scratch);
+    accum_chosen(a, item, b, parts);
 }
 
 static void attend_task(void *arg, size_t task, unsigned thread) {
@@ -375,8 +398,9 @@ static void attend_task(void *arg, size_t task, unsigned thread) {
   const struct tb_recall *r = j->r;
   const struct tb_kv_shape *s = r->plain.shape;
   const uint32_t choice = (uint32_t)(task % r->n_choices), split = (uint32_t)(task / r->n_choices);
-  const uint32_t n = j->n_items[choice], first = split * SPLIT_BLOCKS, head = choice * j->heads;
-  if (first >= n) return;
+  const uint32_t first = split * j->split, head = choice * j->heads;
+  if (first >= j->n_items[choice]) return;
+  const uint32_t end = first + j->split < j->n_items[choice] ? first + j->split : j->n_items[choice];
   unsigned char *scratch = j->w->scratch + thread * j->w->scratch_bytes;
   const struct memory m = memory_of(j, thread);
   struct attend a = {
@@ -395,16 +419,19 @@ static void attend_task(void *arg, size_t task, unsigned thread) {
     part[1] = 0;
   }
   const struct item *items = j->items + (size_t)choice * j->per_choice;
-  struct walk w = walk_of(&a, choice, items[first]);
-  fetch(&r->plain.k.main, a.kv, w);
-  for (uint32_t i = first; i < n && i < first + SPLIT_BLOCKS; i++) {
-    const bool more = i + 1 < n && i + 1 < first + SPLIT_BLOCKS;
-    const struct walk next = more ? walk_of(&a, choice, items[i + 1]) : (struct walk){0};
-    if (view.spill && w.chosen &&
+  for (uint32_t i = first; i < end && i < first + AHEAD; i++) {
+    fetch(&a, &a.p->k, &items[i]);
+    fetch(&a, &a.p->v, &items[i]);
+  }
+  for (uint32_t i = first; i < end; i++) {
+    if (i + AHEAD < end) {
+      fetch(&a, &a.p->k, &items[i + AHEAD]);
+      fetch(&a, &a.p->v, &items[i + AHEAD]);
+    }
+    if (view.spill && !items[i].all &&
         !tb_spill_block(view.spill, j->w, thread, a.kv, items[i].block - 1, items[i].pages, slots))
       return;
-    attend_item(&a, w, next, split);
-    w = next;
+    attend_item(&a, &items[i], split);
   }
   for (uint32_t g = 0; g < j->heads; g++)
     memcpy(tb_plain_partial(&r->plain, j->w, split, head + g) + 2, m.acc + g * s->d_v, s->d_v * sizeof *m.acc);
@@ -412,7 +439,7 @@ static void attend_task(void *arg, size_t task, unsigned thread) {
 
 static void merge_task(void *arg, size_t head, unsigned thread) {
   const struct decode *j = arg;
-  tb_plain_merge(&j->r->plain, j->w, splits(j->n_items[head / j->heads]), (uint32_t)head,
+  tb_plain_merge(&j->r->plain, j->w, splits(j, j->n_items[head / j->heads]), (uint32_t)head,
                  j->out + head * j->r->plain.shape->d_v, j->w->scratch + thread * j->w->scratch_bytes);
 }
 
@@ -427,6 +454,8 @@ void tb_recall_decode(struct tb_recall *r, struct tb_cache_work *w, uint32_t pos
   uint32_t most = 0;
   for (uint32_t c = 0; c < r->n_choices; c++)
     most = j.n_items[c] > most ? j.n_items[c] : most;
-  tb_parallel_for(w->team, (size_t)splits(most) * r->n_choices, attend_task, &j);
+  j.split = (most * r->n_choices + TASKS - 1) / TASKS;
+  if (j.split < SPLIT_BLOCKS) j.split = SPLIT_BLOCKS;
+  tb_parallel_for(w->team, (size_t)splits(&j, most) * r->n_choices, attend_task, &j);
   tb_parallel_for(w->team, s->n_head, merge_task, &j);
 }

@@ -27,6 +27,7 @@
  *   variance at 2 bits, 0.012 at 4.
  * Limits: needs a profile (kr.moment, v.moment; weighted: q.moment, o.metric). Keys keep RoPE, which mixes the two
  *   coordinates of a pair, so that a low rank of k_proj alone does not show here. */
+#include "cache/store/fetch.h"
 #include "cache/store/lowrank.h"
 
 #include <string.h>
@@ -165,6 +166,11 @@ static enum tb_format row_format(const struct tb_lowrank *l) {
   return l->bits == 32 ? TB_FMT_f32 : TB_FMT_f16;
 }
 
+/* Of row t in its block. */
+static size_t row_offset(const struct tb_lowrank *l, uint32_t t) {
+  return t % TB_KV_BLOCK * tb_row_bytes(row_format(l), l->rank);
+}
+
 static void rows_encode(const struct tb_store *st, const struct tb_lowrank *l, unsigned char *rows, const float *x,
                         size_t ldx) {
   const size_t stride = tb_row_bytes(row_format(l), l->rank);
@@ -172,22 +178,21 @@ static void rows_encode(const struct tb_store *st, const struct tb_lowrank *l, u
     st->kernels->kvpack[row_format(l)](rows + t * stride, x + t * ldx, l->rank);
 }
 
-static void rows_score(const struct tb_store *st, const struct tb_lowrank *l, const unsigned char *rows,
+static void rows_score(const struct tb_store *st, const struct tb_lowrank *l, const unsigned char *rows, uint32_t n,
                        const struct tb_kv_query *q, float *s, size_t lds) {
   struct tb_acts latent = {.k = l->rank, .f = q->acts.f, .ldf = q->acts.ldf}; /* float rows read f alone */
-  st->kernels->attn_score[row_format(l)](s, lds, &latent, q->n_q, rows, tb_row_bytes(row_format(l), l->rank),
-                                         TB_KV_BLOCK, l->rank);
+  st->kernels->attn_score[row_format(l)](s, lds, &latent, q->n_q, rows, tb_row_bytes(row_format(l), l->rank), n,
+                                         l->rank);
 }
 
-static void rows_accum(const struct tb_store *st, const struct tb_lowrank *l, const unsigned char *rows, const float *p,
-                       size_t ldp, uint32_t n_q, float *acc, float *sums) {
+static void rows_accum(const struct tb_store *st, const struct tb_lowrank *l, const unsigned char *rows, uint32_t n,
+                       const float *p, size_t ldp, uint32_t n_q, float *acc, float *sums) {
   const uint32_t d = st->config.d, r = l->rank;
   for (uint32_t g = 0; g < n_q; g += TB_LOWRANK_QUERIES) {
-    const uint32_t n = n_q - g < TB_LOWRANK_QUERIES ? n_q - g : TB_LOWRANK_QUERIES;
-    memset(sums, 0, (size_t)n * r * sizeof *sums);
-    st->kernels->attn_accum[row_format(l)](sums, p + g * ldp, ldp, n, rows, tb_row_bytes(row_format(l), r), TB_KV_BLOCK,
-                                           r);
-    for (uint32_t i = 0; i < n; i++)
+    const uint32_t heads = n_q - g < TB_LOWRANK_QUERIES ? n_q - g : TB_LOWRANK_QUERIES;
+    memset(sums, 0, (size_t)heads * r * sizeof *sums);
+    st->kernels->attn_accum[row_format(l)](sums, p + g * ldp, ldp, heads, rows, tb_row_bytes(row_format(l), r), n, r);
+    for (uint32_t i = 0; i < heads; i++)
       for (uint32_t c = 0; c < r; c++)
         acc[(size_t)(g + i) * d + c] += sums[(size_t)i * r + c];
   }
@@ -222,22 +227,32 @@ static void encode(struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, 
 
 static void score(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos,
                   const struct tb_kv_query *q, float *s, size_t lds, void *scratch) {
-  (void)n, (void)pos;
+  (void)pos;
   const struct tb_lowrank l = tb_lowrank_of(st);
+  const unsigned char *block = block_at(st, &l, head, t0);
   if (l.planes)
-    tb_lowrank_keys_score(st, head, block_at(st, &l, head, t0), q, s, lds, scratch);
+    tb_lowrank_keys_score(st, head, block, t0 % TB_KV_BLOCK, n, q, s, lds, scratch);
   else
-    rows_score(st, &l, block_at(st, &l, head, t0), q, s, lds);
+    rows_score(st, &l, block + row_offset(&l, t0), n, q, s, lds);
 }
 
 static void accum(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, const float *p, size_t ldp,
                   uint32_t n_q, float *acc, void *scratch) {
-  (void)n;
   const struct tb_lowrank l = tb_lowrank_of(st);
+  const unsigned char *block = block_at(st, &l, head, t0);
   if (l.planes)
-    tb_lowrank_values_accum(st, head, block_at(st, &l, head, t0), p, ldp, n_q, acc, scratch);
+    tb_lowrank_values_accum(st, head, block, t0 % TB_KV_BLOCK, n, p, ldp, n_q, acc, scratch);
   else
-    rows_accum(st, &l, block_at(st, &l, head, t0), p, ldp, n_q, acc, scratch);
+    rows_accum(st, &l, block + row_offset(&l, t0), n, p, ldp, n_q, acc, scratch);
+}
+
+static void fetch(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n) {
+  const struct tb_lowrank l = tb_lowrank_of(st);
+  const unsigned char *block = block_at(st, &l, head, t0);
+  if (!l.planes)
+    tb_fetch(block + row_offset(&l, t0), n * tb_row_bytes(row_format(&l), l.rank));
+  else
+    (st->config.side == TB_SIDE_K ? tb_lowrank_keys_fetch : tb_lowrank_values_fetch)(&l, block, t0 % TB_KV_BLOCK, n);
 }
 
 static void expand(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos, float *x,
@@ -271,5 +286,6 @@ const struct tb_store_ops tb_store_lowrank = {.name = "lowrank",
                                               .encode = encode,
                                               .score = score,
                                               .accum = accum,
+                                              .fetch = fetch,
                                               .span = span,
                                               .expand = expand};

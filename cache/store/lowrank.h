@@ -42,19 +42,21 @@ void tb_lowrank_turn(const struct tb_store *st, uint32_t head, uint32_t n, float
 void tb_lowrank_turn_query(const struct tb_store *st, uint32_t head, uint32_t n, float *q, size_t ldq, void *scratch);
 void tb_lowrank_turn_output(const struct tb_store *st, uint32_t head, uint32_t n, float *o, size_t ldo, void *scratch);
 
-/* lowrank_keys.c, lowrank_values.c: blocks of codes. A block is one granule of a head. */
+/* lowrank_keys.c, lowrank_values.c: blocks of codes, n tokens of one from `first` on. A block is one granule of a head. */
 size_t tb_lowrank_keys_bytes(const struct tb_lowrank *l);
 void tb_lowrank_keys_encode(const struct tb_store *st, uint32_t head, unsigned char *block, const float *x, size_t ldx,
                             void *scratch);
-void tb_lowrank_keys_score(const struct tb_store *st, uint32_t head, const unsigned char *block,
-                           const struct tb_kv_query *q, float *s, size_t lds, void *scratch);
+void tb_lowrank_keys_score(const struct tb_store *st, uint32_t head, const unsigned char *block, uint32_t first,
+                           uint32_t n, const struct tb_kv_query *q, float *s, size_t lds, void *scratch);
+void tb_lowrank_keys_fetch(const struct tb_lowrank *l, const unsigned char *block, uint32_t first, uint32_t n);
 void tb_lowrank_keys_expand(const struct tb_store *st, uint32_t head, const unsigned char *block, uint32_t first,
                             uint32_t n, float *x, size_t ldx);
 size_t tb_lowrank_values_bytes(const struct tb_lowrank *l);
 void tb_lowrank_values_encode(const struct tb_store *st, uint32_t head, unsigned char *block, const float *x,
                               size_t ldx, void *scratch);
-void tb_lowrank_values_accum(const struct tb_store *st, uint32_t head, const unsigned char *block, const float *p,
-                             size_t ldp, uint32_t n_q, float *acc, void *scratch);
+void tb_lowrank_values_accum(const struct tb_store *st, uint32_t head, const unsigned char *block, uint32_t first,
+                             uint32_t n, const float *p, size_t ldp, uint32_t n_q, float *acc, void *scratch);
+void tb_lowrank_values_fetch(const struct tb_lowrank *l, const unsigned char *block, uint32_t first, uint32_t n);
 void tb_lowrank_values_expand(const struct tb_store *st, uint32_t head, const unsigned char *block, uint32_t first,
                               uint32_t n, float *x, size_t ldx);
 

@@ -1,6 +1,7 @@
 /* Blocks of key codes: one step and midpoint per channel, chosen for the least squared error of the block. */
 #include <math.h>
 #include <string.h>
+#include "cache/store/fetch.h"
 #include "cache/store/lowrank.h"
 #include "simd/half.h"
 
@@ -122,17 +123,22 @@ static void spread(const struct tb_lowrank *l, const uint32_t *depth, const uint
   }
 }
 
-void tb_lowrank_keys_score(const struct tb_store *st, uint32_t head, const unsigned char *block,
-                           const struct tb_kv_query *q, float *s, size_t lds, void *scratch) {
+void tb_lowrank_keys_score(const struct tb_store *st, uint32_t head, const unsigned char *block, uint32_t first,
+                           uint32_t n, const struct tb_kv_query *q, float *s, size_t lds, void *scratch) {
   const struct tb_lowrank l = tb_lowrank_of(st);
   const struct tb_lowrank_head h = tb_lowrank_head(st, &l, head);
   struct fold *f = scratch;
   for (uint32_t g = 0; g < q->n_q; g += TB_LOWRANK_QUERIES) {
-    const uint32_t n = q->n_q - g < TB_LOWRANK_QUERIES ? q->n_q - g : TB_LOWRANK_QUERIES;
-    spread(&l, h.depth, parameters(&l, block), q, g, n, f);
-    st->kernels->attn_fold(f->codes, f->a, f->b, f->q, l.planes, n, f->step, f->mid, l.planes);
-    st->kernels->attn_score_keys2(s + g * lds, lds, f->codes, f->a, f->b, false, n, block, l.planes);
+    const uint32_t heads = q->n_q - g < TB_LOWRANK_QUERIES ? q->n_q - g : TB_LOWRANK_QUERIES;
+    spread(&l, h.depth, parameters(&l, block), q, g, heads, f);
+    st->kernels->attn_fold(f->codes, f->a, f->b, f->q, l.planes, heads, f->step, f->mid, l.planes);
+    st->kernels->attn_score_keys2(s + g * lds, lds, f->codes, f->a, f->b, false, heads, block, l.planes, first, n);
   }
+}
+
+void tb_lowrank_keys_fetch(const struct tb_lowrank *l, const unsigned char *block, uint32_t first, uint32_t n) {
+  tb_fetch((const unsigned char *)parameters(l, block), parameter_bytes(l));
+  tb_fetch_keys2(block, l->planes, first, n);
 }
 
 void tb_lowrank_keys_expand(const struct tb_store *st, uint32_t head, const unsigned char *block, uint32_t first,

@@ -1,6 +1,7 @@
 /* Blocks of value codes: one scale per token, relative steps per channel fixed by the profile. */
 #include <math.h>
 #include <string.h>
+#include "cache/store/fetch.h"
 #include "cache/store/lowrank.h"
 #include "simd/half.h"
 
@@ -147,8 +148,8 @@ struct sums {
 };
 _Static_assert(sizeof(struct sums) <= TB_STORE_SCRATCH, "the scratch holds a kernel call");
 
-void tb_lowrank_values_accum(const struct tb_store *st, uint32_t head, const unsigned char *block, const float *p,
-                             size_t ldp, uint32_t n_q, float *acc, void *scratch) {
+void tb_lowrank_values_accum(const struct tb_store *st, uint32_t head, const unsigned char *block, uint32_t first,
+                             uint32_t n, const float *p, size_t ldp, uint32_t n_q, float *acc, void *scratch) {
   const struct tb_lowrank l = tb_lowrank_of(st);
   const struct tb_lowrank_head h = tb_lowrank_head(st, &l, head);
   const unsigned char *scales = block + tb_values2_bytes(l.planes);
@@ -157,17 +158,22 @@ void tb_lowrank_values_accum(const struct tb_store *st, uint32_t head, const uns
   memcpy(&base, scales + TB_KV_BLOCK, sizeof base);
   steps(&h, m->step);
   for (uint32_t g = 0; g < n_q; g += TB_LOWRANK_QUERIES) {
-    const uint32_t n = n_q - g < TB_LOWRANK_QUERIES ? n_q - g : TB_LOWRANK_QUERIES;
-    memset(m->o, 0, (size_t)n * l.planes * sizeof *m->o);
-    st->kernels->attn_weights(m->w, m->a, m->b, p + g * ldp, ldp, n, scales, base, 1.5f);
-    st->kernels->attn_accum_values2(m->o, l.planes, m->w, m->a, m->b, n, block, l.planes);
-    for (uint32_t i = 0; i < n; i++) {
+    const uint32_t heads = n_q - g < TB_LOWRANK_QUERIES ? n_q - g : TB_LOWRANK_QUERIES;
+    memset(m->o, 0, (size_t)heads * l.planes * sizeof *m->o);
+    st->kernels->attn_weights(m->w, m->a, m->b, p + g * ldp, ldp, heads, scales + first, base, 1.5f, n);
+    st->kernels->attn_accum_values2(m->o, l.planes, m->w, m->a, m->b, heads, block, l.planes, first, n);
+    for (uint32_t i = 0; i < heads; i++) {
       const float *o = m->o + (size_t)i * l.planes;
       for (uint32_t j = 0; j < TB_LOWRANK_DEPTH; o += h.depth[j++])
         for (uint32_t c = 0; c < h.depth[j]; c++)
           acc[(size_t)(g + i) * st->config.d + c] += m->step[c] * tb_lowrank_finer(j) * o[c];
     }
   }
+}
+
+void tb_lowrank_values_fetch(const struct tb_lowrank *l, const unsigned char *block, uint32_t first, uint32_t n) {
+  tb_fetch(block + tb_values2_bytes(l->planes), PARAMETER_BYTES);
+  tb_fetch_values2(block, l->planes, first, n);
 }
 
 void tb_lowrank_values_expand(const struct tb_store *st, uint32_t head, const unsigned char *block, uint32_t first,

@@ -1,4 +1,5 @@
 #include "cache/store/rows.h"
+#include "cache/store/fetch.h"
 
 enum { MAX_HEAD_SIZE = 512 }; /* limit of the attention kernels */
 
@@ -39,6 +40,10 @@ void tb_rows_accum(enum tb_format format, const struct tb_store *st, uint32_t he
                    const float *p, size_t ldp, uint32_t n_q, float *acc) {
   st->kernels->attn_accum[format](acc, p, ldp, n_q, tb_rows_at(format, st, head, t0),
                                   tb_row_bytes(format, st->config.d), n, st->config.d);
+}
+
+void tb_rows_fetch(enum tb_format format, const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n) {
+  tb_fetch(tb_rows_at(format, st, head, t0), n * tb_row_bytes(format, st->config.d));
 }
 
 void tb_rows_expand(enum tb_format format, const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, float *x,

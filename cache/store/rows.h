@@ -15,6 +15,7 @@ void tb_rows_score(enum tb_format format, const struct tb_store *st, uint32_t he
                    const struct tb_kv_query *q, float *s, size_t lds);
 void tb_rows_accum(enum tb_format format, const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n,
                    const float *p, size_t ldp, uint32_t n_q, float *acc);
+void tb_rows_fetch(enum tb_format format, const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n);
 void tb_rows_expand(enum tb_format format, const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, float *x,
                     size_t ldx);
 
@@ -44,6 +45,9 @@ void tb_rows_span(enum tb_format format, const struct tb_store_config *config, u
     (void)scratch;                                                                                                     \
     tb_rows_accum(TB_FMT_##format, st, head, t0, n, p, ldp, n_q, acc);                                                 \
   }                                                                                                                    \
+  static void fetch(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n) {                               \
+    tb_rows_fetch(TB_FMT_##format, st, head, t0, n);                                                                   \
+  }                                                                                                                    \
   static void expand(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos, float *x,        \
                      size_t ldx, void *scratch) {                                                                      \
     (void)pos, (void)scratch;                                                                                          \
@@ -60,6 +64,7 @@ void tb_rows_span(enum tb_format format, const struct tb_store_config *config, u
                                                  .encode = encode,                                                     \
                                                  .score = score,                                                       \
                                                  .accum = accum,                                                       \
+                                                 .fetch = fetch,                                                       \
                                                  .expand = expand,                                                     \
                                                  .span = span}
 

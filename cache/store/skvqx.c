@@ -233,7 +233,7 @@ static void score(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_
     inner.ops->score(&inner, head, t0, n, pos, q, s, lds, scratch);
     return;
   }
-  tb_skvqx_keys_score(st, block_at(st, kind, head, t0), q, s, lds, scratch);
+  tb_skvqx_keys_score(st, block_at(st, kind, head, t0), t0 % TB_KV_BLOCK, n, q, s, lds, scratch);
 }
 
 static void accum(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, const float *p, size_t ldp,
@@ -244,7 +244,18 @@ static void accum(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_
     inner.ops->accum(&inner, head, t0, n, p, ldp, n_q, acc, scratch);
     return;
   }
-  tb_skvqx_values_accum(st, block_at(st, kind, head, t0), p, ldp, n_q, acc, scratch);
+  tb_skvqx_values_accum(st, block_at(st, kind, head, t0), t0 % TB_KV_BLOCK, n, p, ldp, n_q, acc, scratch);
+}
+
+static void fetch(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n) {
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
+  if (kind->basis == TB_SKVQX_PRINCIPAL) {
+    const struct tb_store inner = principal(st, kind);
+    inner.ops->fetch(&inner, head, t0, n);
+    return;
+  }
+  (st->config.side == TB_SIDE_K ? tb_skvqx_keys_fetch : tb_skvqx_values_fetch)(st, block_at(st, kind, head, t0),
+                                                                               t0 % TB_KV_BLOCK, n);
 }
 
 static void expand(const struct tb_store *st, uint32_t head, uint32_t t0, uint32_t n, uint32_t pos, float *x,
@@ -295,6 +306,7 @@ static void expand(const struct tb_store *st, uint32_t head, uint32_t t0, uint32
                                              .encode = encode,                                                         \
                                              .score = score,                                                           \
                                              .accum = accum,                                                           \
+                                             .fetch = fetch,                                                           \
                                              .expand = expand,                                                         \
                                              .span = span_##id}
 

@@ -70,15 +70,17 @@ void tb_skvqx_basis_output(const struct tb_store *st, uint32_t head, uint32_t n,
 size_t tb_skvqx_keys_bytes(const struct tb_skvqx *x, uint32_t d);
 size_t tb_skvqx_values_bytes(const struct tb_skvqx *x, uint32_t d);
 
-/* As in tb_store_ops; encode takes exactly one block. */
+/* As in tb_store_ops, for n tokens of a block from `first` on; encode takes the whole block. */
 void tb_skvqx_keys_encode(const struct tb_store *st, unsigned char *block, const float *x, size_t ldx, void *scratch);
-void tb_skvqx_keys_score(const struct tb_store *st, const unsigned char *block, const struct tb_kv_query *q, float *s,
-                         size_t lds, void *scratch);
+void tb_skvqx_keys_score(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n,
+                         const struct tb_kv_query *q, float *s, size_t lds, void *scratch);
+void tb_skvqx_keys_fetch(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n);
 void tb_skvqx_keys_expand(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n, float *x,
                           size_t ldx);
 void tb_skvqx_values_encode(const struct tb_store *st, unsigned char *block, const float *x, size_t ldx, void *scratch);
-void tb_skvqx_values_accum(const struct tb_store *st, const unsigned char *block, const float *p, size_t ldp,
-                           uint32_t n_q, float *acc, void *scratch);
+void tb_skvqx_values_accum(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n,
+                           const float *p, size_t ldp, uint32_t n_q, float *acc, void *scratch);
+void tb_skvqx_values_fetch(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n);
 void tb_skvqx_values_expand(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n, float *x,
                             size_t ldx);
 

@@ -5,6 +5,7 @@
  *   mid     fp16 × d    x̂ = mid + step·(u - (levels-1)/2)
  *
  * With 16 levels u = 4·hi + lo: the same query codes meet hi with four times the factor and then lo. */
+#include "cache/store/fetch.h"
 #include "cache/store/skvqx.h"
 #include "simd/half.h"
 
@@ -41,21 +42,29 @@ static void split_digits(const int8_t *codes, uint32_t d, uint32_t n, float *a, 
   }
 }
 
-void tb_skvqx_keys_score(const struct tb_store *st, const unsigned char *block, const struct tb_kv_query *q, float *s,
-                         size_t lds, void *scratch) {
+void tb_skvqx_keys_score(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n,
+                         const struct tb_kv_query *q, float *s, size_t lds, void *scratch) {
   const struct tb_skvqx *kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
   const uint16_t *step = steps_of(kind, block, d);
   int8_t *codes = scratch;
   float a[TB_SKVQX_QUERIES], b[TB_SKVQX_QUERIES], a_low[TB_SKVQX_QUERIES], b_low[TB_SKVQX_QUERIES];
   for (uint32_t g = 0; g < q->n_q; g += TB_SKVQX_QUERIES, s += TB_SKVQX_QUERIES * lds) {
-    const uint32_t n = q->n_q - g < TB_SKVQX_QUERIES ? q->n_q - g : TB_SKVQX_QUERIES;
-    st->kernels->attn_fold(codes, a, b, q->acts.f + g * q->acts.ldf, q->acts.ldf, n, step, step + d, d);
-    if (kind->digits == 2) split_digits(codes, d, n, a, b, a_low, b_low);
-    st->kernels->attn_score_keys2(s, lds, codes, a, b, false, n, block, d);
+    const uint32_t heads = q->n_q - g < TB_SKVQX_QUERIES ? q->n_q - g : TB_SKVQX_QUERIES;
+    st->kernels->attn_fold(codes, a, b, q->acts.f + g * q->acts.ldf, q->acts.ldf, heads, step, step + d, d);
+    if (kind->digits == 2) split_digits(codes, d, heads, a, b, a_low, b_low);
+    st->kernels->attn_score_keys2(s, lds, codes, a, b, false, heads, block, d, first, n);
     if (kind->digits == 2)
-      st->kernels->attn_score_keys2(s, lds, codes, a_low, b_low, true, n, block + tb_keys2_bytes(d), d);
+      st->kernels->attn_score_keys2(s, lds, codes, a_low, b_low, true, heads, block + tb_keys2_bytes(d), d, first, n);
   }
+}
+
+void tb_skvqx_keys_fetch(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n) {
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
+  const uint32_t d = st->config.d;
+  tb_fetch((const unsigned char *)steps_of(kind, block, d), 2 * sizeof(uint16_t) * d);
+  for (unsigned i = 0; i < kind->digits; i++)
+    tb_fetch_keys2(block + i * tb_keys2_bytes(d), d, first, n);
 }
 
 /* A part of a block, code by code: only what a truncation puts back into the window. */

@@ -8,6 +8,7 @@
  * Codes and scales are simd/kvquant's: the step that is best for a normal distribution, then least squares. */
 #include <math.h>
 #include <string.h>
+#include "cache/store/fetch.h"
 #include "cache/store/skvqx.h"
 #include "simd/half.h"
 
@@ -67,30 +68,56 @@ void tb_skvqx_values_encode(const struct tb_store *st, unsigned char *block, con
   if (low) st->kernels->kvpack_values2(block + tb_values2_bytes(d), low, d);
 }
 
-void tb_skvqx_values_accum(const struct tb_store *st, const unsigned char *block, const float *p, size_t ldp,
-                           uint32_t n_q, float *acc, void *scratch) {
+/* Lines of ternary codes are of 20 tokens, so that a part begins and ends within one: tokens beside it get no weight.
+ * w: TB_KV_BLOCK per head, of which those of the part are filled from w + before on. */
+static void accum_ternary(const struct tb_kernels *k, const unsigned char *block, uint32_t d, uint32_t first, uint32_t n,
+                          int8_t *w, const float *a, const float *b, uint32_t heads, float *acc) {
+  const uint32_t before = first % 20, after = (20 - (first + n) % 20) % 20;
+  for (uint32_t g = 0; g < heads; g++) {
+    memset(w + g * TB_KV_BLOCK, 0, before);
+    memset(w + g * TB_KV_BLOCK + before + n, 0, after);
+  }
+  k->attn_accum_ternary(acc, d, w, a, b, heads, block, d, first - before, before + n + after);
+}
+
+void tb_skvqx_values_accum(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n,
+                           const float *p, size_t ldp, uint32_t n_q, float *acc, void *scratch) {
   const struct tb_skvqx *kind = tb_skvqx_of(st);
   const uint32_t d = st->config.d;
-  const uint8_t *scales = scales_of(kind, block, d);
-  const uint32_t base = tb_scale8_base_bits(base_of(scales));
+  const struct tb_kernels *k = st->kernels;
+  const uint8_t *scales = scales_of(kind, block, d) + first;
+  const uint32_t base = tb_scale8_base_bits(base_of(scales - first));
   int8_t *w = scratch;
   float a[TB_SKVQX_QUERIES], b[TB_SKVQX_QUERIES];
   for (uint32_t g = 0; g < n_q; g += TB_SKVQX_QUERIES, p += TB_SKVQX_QUERIES * ldp, acc += TB_SKVQX_QUERIES * d) {
-    const uint32_t n = n_q - g < TB_SKVQX_QUERIES ? n_q - g : TB_SKVQX_QUERIES;
-    st->kernels->attn_weights(w, a, b, p, ldp, n, scales, base, kind->levels == 3 ? 1.0f : 1.5f);
+    const uint32_t heads = n_q - g < TB_SKVQX_QUERIES ? n_q - g : TB_SKVQX_QUERIES;
     if (kind->levels == 3) {
-      st->kernels->attn_accum_ternary(acc, d, w, a, b, n, block, d);
+      k->attn_weights(w + first % 20, a, b, p, ldp, heads, scales, base, 1.0f, n);
+      accum_ternary(k, block, d, first, n, w, a, b, heads, acc);
       continue;
     }
+    k->attn_weights(w, a, b, p, ldp, heads, scales, base, 1.5f, n);
     if (kind->digits == 2) { /* 4·(hi - 3/2) + (lo - 3/2) = u - 15/2: both digits use the same weights */
-      st->kernels->attn_accum_values2(acc, d, w, a, b, n, block + tb_values2_bytes(d), d);
-      for (uint32_t i = 0; i < n; i++) {
+      k->attn_accum_values2(acc, d, w, a, b, heads, block + tb_values2_bytes(d), d, first, n);
+      for (uint32_t i = 0; i < heads; i++) {
         a[i] *= 4;
         b[i] *= 4;
       }
     }
-    st->kernels->attn_accum_values2(acc, d, w, a, b, n, block, d);
+    k->attn_accum_values2(acc, d, w, a, b, heads, block, d, first, n);
   }
+}
+
+void tb_skvqx_values_fetch(const struct tb_store *st, const unsigned char *block, uint32_t first, uint32_t n) {
+  const struct tb_skvqx *kind = tb_skvqx_of(st);
+  const uint32_t d = st->config.d;
+  tb_fetch(scales_of(kind, block, d), TB_KV_BLOCK + 1);
+  if (kind->levels == 3) {
+    tb_fetch_ternary(block, d, first, n);
+    return;
+  }
+  for (unsigned i = 0; i < kind->digits; i++)
+    tb_fetch_values2(block + i * tb_values2_bytes(d), d, first, n);
 }
 
 static float token_scale(const uint8_t *scales, uint32_t t) {

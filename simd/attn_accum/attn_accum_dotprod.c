@@ -34,14 +34,14 @@ TB_INLINE void add_planes(float *o, size_t ldo, size_t step, int32x4_t sum[][4],
   }
 }
 
-/* 160 tokens, 4 lanes, `count` of 4 planes from `plane` (0, or 2 of 2) on. Lines are `width` bytes apart. */
+/* 4 lanes, `count` of 4 planes from `plane` (0, or 2 of 2) on. Lines are `width` bytes apart. */
 TB_INLINE void values(float *o, size_t ldo, const int8_t *w, const struct factors *f, int n, const unsigned char *lines,
-                      size_t width, int plane, int count) {
+                      size_t width, size_t tokens, int plane, int count) {
   const uint8x16_t masks[3] = {vdupq_n_u8(3), vdupq_n_u8(15), vdupq_n_u8(63)};
   int32x4_t sum[MOST_HEADS][4];
   TB_UNROLL for (int g = 0; g < n; g++)
     TB_UNROLL for (int k = 0; k < count; k++) sum[g][k] = sums_start(&f->starts, g * count + k);
-  for (int t = 0; t < TB_KV_BLOCK; t += 16) {
+  for (size_t t = 0; t < tokens; t += 16) {
     int8x16_t weights[MOST_HEADS];
     TB_UNROLL for (int g = 0; g < n; g++) weights[g] = vld1q_s8(w + (size_t)g * TB_KV_BLOCK + t);
     TB_UNROLL for (int line = 0; line < 4; line++, lines += width) {
@@ -58,34 +58,36 @@ TB_INLINE void values(float *o, size_t ldo, const int8_t *w, const struct factor
 }
 
 /* A function for each number of heads: inlined into the loops below, the sums no longer fit into the registers. */
-typedef void tile(float *o, size_t ldo, const int8_t *w, const struct factors *f, const unsigned char *lines, size_t width);
+typedef void tile(float *o, size_t ldo, const int8_t *w, const struct factors *f, const unsigned char *lines, size_t width,
+                  size_t tokens);
 #define TILE(n)                                                                                                        \
   static __attribute__((noinline)) void tile##n(float *o, size_t ldo, const int8_t *w, const struct factors *f,        \
-                                                const unsigned char *lines, size_t width) {                            \
+                                                const unsigned char *lines, size_t width, size_t tokens) {             \
     if (n <= 4) {                                                                                                      \
-      values(o, ldo, w, f, n, lines, width, 0, 4);                                                                     \
+      values(o, ldo, w, f, n, lines, width, tokens, 0, 4);                                                             \
     } else {                                                                                                           \
-      values(o, ldo, w, f, n, lines, width, 0, 2);                                                                     \
-      values(o, ldo, w, f, n, lines, width, 2, 2);                                                                     \
+      values(o, ldo, w, f, n, lines, width, tokens, 0, 2);                                                             \
+      values(o, ldo, w, f, n, lines, width, tokens, 2, 2);                                                             \
     }                                                                                                                  \
   }
 TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
 
 void TB_FN(attn_accum_values2) TB_ATTN_ACCUM_BLOCK_ARGS {
   static tile *const tiles[] = {tile1, tile2, tile3, tile4, tile5, tile6, tile7, tile8};
-  for (size_t n; n_q; n_q -= n, o += n * ldo, w += n * TB_KV_BLOCK, a += n, b += n) {
-    n = n_q < MOST_HEADS ? n_q : MOST_HEADS;
+  for (size_t heads; n_q; n_q -= heads, o += heads * ldo, w += heads * TB_KV_BLOCK, a += heads, b += heads) {
+    heads = n_q < MOST_HEADS ? n_q : MOST_HEADS;
     struct factors f;
     sums_fill(&f.starts, SUMS_UNSIGNED);
-    for (size_t g = 0; g < MOST_HEADS && g < n; g += 4) {
-      float32x4_t factor = first4(a + g, n - g);
-      vst1q_f32(f.b + g, first4(b + g, n - g));
+    for (size_t g = 0; g < MOST_HEADS && g < heads; g += 4) {
+      float32x4_t factor = first4(a + g, heads - g);
+      vst1q_f32(f.b + g, first4(b + g, heads - g));
       for (int k = 0; k < 4; k++, factor = vmulq_n_f32(factor, 0.25f)) vst1q_f32(f.a[k] + g, factor);
     }
     for (size_t c = 0; c < planes; c += 64) {
       const size_t width = planes - c < 64 ? 32 : 64;
+      const unsigned char *lines = (const unsigned char *)block + c * (TB_KV_BLOCK / 4) + first / 4 * width;
       for (size_t part = 0; part < width; part += 16)
-        tiles[n - 1](o + c + part / 4, ldo, w, &f, (const unsigned char *)block + c * (TB_KV_BLOCK / 4) + part, width);
+        tiles[heads - 1](o + c + part / 4, ldo, w, &f, lines + part, width, n);
     }
   }
 }

@@ -19,11 +19,11 @@
 
 /* Lines are `width` bytes apart, the four planes of a lane width/4. */
 TB_INLINE void values4(float *o, size_t ldo, const int8_t *w, const float *a, const float *b, size_t n,
-                       const unsigned char *lines, size_t width) {
+                       const unsigned char *lines, size_t width, size_t tokens) {
   lanes acc[2][4];
   for (size_t g = 0; g < n; g++)
     for (int s = 0; s < 4; s++) acc[g][s] = lanes_zero();
-  for (size_t t = 0; t < TB_KV_BLOCK; t += 16, lines += 4 * width) {
+  for (size_t t = 0; t < tokens; t += 16, lines += 4 * width) {
     int8x16_t weights[2];
     for (size_t g = 0; g < n; g++) weights[g] = vld1q_s8(w + g * TB_KV_BLOCK + t);
     VALUES_LINE(lines, weights, 0);
@@ -43,14 +43,14 @@ void TB_FN(attn_accum_values2) TB_ATTN_ACCUM_BLOCK_ARGS {
   for (size_t c = 0; c < planes; c += 64) {
     const size_t width = planes - c < 64 ? 32 : 64;
     for (size_t part = 0; part < width; part += 16) {
-      const unsigned char *lines = (const unsigned char *)block + c * (TB_KV_BLOCK / 4) + part;
+      const unsigned char *lines = (const unsigned char *)block + c * (TB_KV_BLOCK / 4) + first / 4 * width + part;
       for (size_t g = 0; g < n_q;) {
-        const size_t n = n_q - g < VALUES_HEADS ? n_q - g : VALUES_HEADS;
+        const size_t heads = n_q - g < VALUES_HEADS ? n_q - g : VALUES_HEADS;
         float *og = o + g * ldo + c + part / 4;
         const int8_t *wg = w + g * TB_KV_BLOCK;
-        if (n == 2) values4(og, ldo, wg, a + g, b + g, 2, lines, width);
-        else values4(og, ldo, wg, a + g, b + g, 1, lines, width);
-        g += n;
+        if (heads == 2) values4(og, ldo, wg, a + g, b + g, 2, lines, width, n);
+        else values4(og, ldo, wg, a + g, b + g, 1, lines, width, n);
+        g += heads;
       }
     }
   }

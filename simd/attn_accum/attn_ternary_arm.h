@@ -20,12 +20,12 @@ TB_INLINE uint8x16_t minus_trit(uint8x16_t y) {
     for (size_t g = 0; g < n; g++) acc[g][j] = dot(acc[g][j], u, weights[g], lane);                                    \
   }
 
-/* 8 planes of 160 tokens for n heads; 20 tokens' lines are `stride` bytes apart. */
+/* 8 planes for n heads; 20 tokens' lines are `stride` bytes apart. */
 TB_INLINE void trits8(float *o, size_t ldo, const int8_t *w, const float *a, const float *b, size_t n,
-                      const unsigned char *lines, size_t stride) {
+                      const unsigned char *lines, size_t stride, size_t tokens) {
   lanes acc[4][2];
   for (size_t g = 0; g < n; g++) acc[g][0] = acc[g][1] = lanes_zero();
-  for (size_t t = 0; t < TB_KV_BLOCK; t += 20, lines += stride) {
+  for (size_t t = 0; t < tokens; t += 20, lines += stride) {
     uint8x16_t y[2] = {vld1q_u8(lines), vld1q_u8(lines + 16)};
     int8x16_t weights[4];
     int8x8_t last[4];
@@ -45,17 +45,17 @@ TB_INLINE void trits8(float *o, size_t ldo, const int8_t *w, const float *a, con
 
 void TB_FN(attn_accum_ternary) TB_ATTN_ACCUM_BLOCK_ARGS {
   for (size_t c = 0; c < planes; c += 8) {
-    const size_t first = c / 64 * 64, stride = planes - first < 64 ? 128 : 256;
-    const unsigned char *lines = (const unsigned char *)block + first * (TB_KV_BLOCK / 5) + (c - first) * 4;
+    const size_t chunk = c / 64 * 64, stride = planes - chunk < 64 ? 128 : 256;
+    const unsigned char *lines = (const unsigned char *)block + chunk * (TB_KV_BLOCK / 5) + first / 20 * stride + (c - chunk) * 4;
     for (size_t g = 0; g < n_q;) {
-      const size_t n = n_q - g < 4 ? n_q - g : 4;
+      const size_t heads = n_q - g < 4 ? n_q - g : 4;
       float *og = o + g * ldo + c;
       const int8_t *wg = w + g * TB_KV_BLOCK;
-      if (n == 4) trits8(og, ldo, wg, a + g, b + g, 4, lines, stride);
-      else if (n == 3) trits8(og, ldo, wg, a + g, b + g, 3, lines, stride);
-      else if (n == 2) trits8(og, ldo, wg, a + g, b + g, 2, lines, stride);
-      else trits8(og, ldo, wg, a + g, b + g, 1, lines, stride);
-      g += n;
+      if (heads == 4) trits8(og, ldo, wg, a + g, b + g, 4, lines, stride, n);
+      else if (heads == 3) trits8(og, ldo, wg, a + g, b + g, 3, lines, stride, n);
+      else if (heads == 2) trits8(og, ldo, wg, a + g, b + g, 2, lines, stride, n);
+      else trits8(og, ldo, wg, a + g, b + g, 1, lines, stride, n);
+      g += heads;
     }
   }
 }

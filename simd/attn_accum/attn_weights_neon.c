@@ -4,7 +4,7 @@
 #include "simd/kernels.h"
 
 TB_INLINE void weigh(int8_t *w, float *a, float *b, const float *p, size_t ldp, size_t n, const uint8_t *scale,
-                     uint32_t base_bits, float centre) {
+                     uint32_t base_bits, float centre, size_t tokens) {
   float scales[TB_KV_BLOCK], m[4], sums[4];
   float32x4_t most[4]; /* one register per head: the largest of a set is the same in any order */
   v16 inverse[4];
@@ -13,7 +13,7 @@ TB_INLINE void weigh(int8_t *w, float *a, float *b, const float *p, size_t ldp, 
     most[g] = vdupq_n_f32(0);
     sum[g] = vdupq_n_s16(0);
   }
-  for (size_t t = 0; t < TB_KV_BLOCK; t += 16) {
+  for (size_t t = 0; t < tokens; t += 16) {
     const v16 s = v16_load_scale8(scale + t, base_bits);
     v16_store(scales + t, s);
     for (size_t g = 0; g < n; g++) {
@@ -23,7 +23,7 @@ TB_INLINE void weigh(int8_t *w, float *a, float *b, const float *p, size_t ldp, 
   }
   v16_largest(m, most[0], most[1], most[2], most[3]);
   for (size_t g = 0; g < n; g++) inverse[g] = v16_set1(m[g] >= 0x1p-100f ? 127.0f / m[g] : 0.0f);
-  for (size_t t = 0; t < TB_KV_BLOCK; t += 16) {
+  for (size_t t = 0; t < tokens; t += 16) {
     const v16 s = v16_load(scales + t);
     for (size_t g = 0; g < n; g++) {
       const v16 y = v16_mul(v16_load(p + g * ldp + t), s);
@@ -39,8 +39,8 @@ TB_INLINE void weigh(int8_t *w, float *a, float *b, const float *p, size_t ldp, 
 
 void TB_FN(attn_weights) TB_ATTN_WEIGHTS_ARGS {
   for (; n_q >= 4; n_q -= 4, w += 4 * TB_KV_BLOCK, a += 4, b += 4, p += 4 * ldp)
-    weigh(w, a, b, p, ldp, 4, scale, base_bits, centre);
-  if (n_q == 3) weigh(w, a, b, p, ldp, 3, scale, base_bits, centre);
-  else if (n_q == 2) weigh(w, a, b, p, ldp, 2, scale, base_bits, centre);
-  else if (n_q == 1) weigh(w, a, b, p, ldp, 1, scale, base_bits, centre);
+    weigh(w, a, b, p, ldp, 4, scale, base_bits, centre, n);
+  if (n_q == 3) weigh(w, a, b, p, ldp, 3, scale, base_bits, centre, n);
+  else if (n_q == 2) weigh(w, a, b, p, ldp, 2, scale, base_bits, centre, n);
+  else if (n_q == 1) weigh(w, a, b, p, ldp, 1, scale, base_bits, centre, n);
 }

@@ -1,4 +1,4 @@
-/* attn_score: queries times one packed block of keys (simd/kvblock.h, keys2), on the codes.
+/* attn_score: queries times a packed block of keys (simd/kvblock.h, keys2), on the codes.
  *
  * A key is k[t][c] = mid[c] + step[c]·(u - 3/2), one step and midpoint per channel of the block, so
  *     q·k[t] = Σ_c (q[c]·step[c])·u[t][c]  +  Σ_c q[c]·mid[c] - 3/2·Σ_c q[c]·step[c].
@@ -11,8 +11,9 @@
  *   (0 + 1) + (2 + 3); mid NULL: 0. step and mid are fp16.
  *   q: n_q columns, ldq apart; codes: n_q × planes; a, b: n_q. Input that is not finite: unspecified result, no trap.
  *
- * attn_score_keys2 is the integer dot product for all query heads of a KV head:
- *     s[g·lds + t] = fma(a[g], Σ_c codes[g][c]·u[t][c], b[g])              t < TB_KV_BLOCK
+ * attn_score_keys2 is the integer dot product for all query heads of a KV head, for the whole block or n of its tokens:
+ *     s[g·lds + t] = fma(a[g], Σ_c codes[g][c]·u[first + t][c], b[g])      t < n
+ *   first and n are multiples of TB_KV_PART, n > 0. Nothing else of the block is read.
  *   add: (s + b[g]) instead of b[g], for the second planes of channels, whose a and b the caller scales.
  *
  * Contract EXACT, both. planes: a multiple of 32, at most TB_KV_PLANES_MAX; block aligned to 64. */
@@ -27,7 +28,7 @@
    const uint16_t *mid, size_t planes)
 #define TB_ATTN_SCORE_KEYS2_ARGS                                                                                       \
   (float *s, size_t lds, const int8_t *codes, const float *a, const float *b, bool add, size_t n_q, const void *block, \
-   size_t planes)
+   size_t planes, size_t first, size_t n)
 
 typedef void tb_attn_fold_t TB_ATTN_FOLD_ARGS;
 typedef void tb_attn_score_keys2_t TB_ATTN_SCORE_KEYS2_ARGS;

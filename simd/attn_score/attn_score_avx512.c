@@ -10,10 +10,11 @@ TB_INLINE void finish(float *s, __m512 dot, __m512 a, const float *b, bool add) 
 /* n query heads, 32 tokens at a time. A nibble holds code + 4 · (code of the token 16 further): `low` sums the first
  * alone, `both` whole nibbles, so 4 · second = both - low. a/4 is exact: a is 0 or above 2^-107. */
 TB_INLINE void score(float *s, size_t lds, const int8_t *codes, const float *a, const float *b, bool add, size_t n,
-                     const unsigned char *block, size_t planes) {
-  const size_t ahead = tb_keys2_bytes(planes); /* the same place of the next block, fetched while this one is used */
+                     const unsigned char *block, size_t planes, size_t tokens) {
+  /* The same place of the next block, fetched while this one is used; who attends to parts of blocks goes elsewhere. */
+  const size_t ahead = tokens == TB_KV_BLOCK ? tb_keys2_bytes(planes) : 0;
   const __m512i three = _mm512_set1_epi8(3), fifteen = _mm512_set1_epi8(15);
-  for (size_t t = 0; t < TB_KV_BLOCK; t += 32) {
+  for (size_t t = 0; t < tokens; t += 32) {
     __m512i low[4], both[4];
     for (size_t g = 0; g < n; g++) low[g] = both[g] = _mm512_setzero_si512();
 #pragma GCC unroll 2
@@ -40,14 +41,15 @@ TB_INLINE void score(float *s, size_t lds, const int8_t *codes, const float *a, 
 }
 
 void tb_attn_score_keys2_avx512 TB_ATTN_SCORE_KEYS2_ARGS {
+  const unsigned char *part = (const unsigned char *)block + first / 32 * planes * 8;
   for (size_t g = 0; g < n_q;) {
     float *sg = s + g * lds;
     const int8_t *qg = codes + g * planes;
-    size_t n = n_q - g < 4 ? n_q - g : 4;
-    if (n == 4) score(sg, lds, qg, a + g, b + g, add, 4, block, planes);
-    else if (n == 3) score(sg, lds, qg, a + g, b + g, add, 3, block, planes);
-    else if (n == 2) score(sg, lds, qg, a + g, b + g, add, 2, block, planes);
-    else score(sg, lds, qg, a + g, b + g, add, 1, block, planes);
-    g += n;
+    const size_t heads = n_q - g < 4 ? n_q - g : 4;
+    if (heads == 4) score(sg, lds, qg, a + g, b + g, add, 4, part, planes, n);
+    else if (heads == 3) score(sg, lds, qg, a + g, b + g, add, 3, part, planes, n);
+    else if (heads == 2) score(sg, lds, qg, a + g, b + g, add, 2, part, planes, n);
+    else score(sg, lds, qg, a + g, b + g, add, 1, part, planes, n);
+    g += heads;
   }
 }

@@ -35,15 +35,15 @@ TB_INLINE void score8(float *s, size_t lds, const int8_t *codes, const float *a,
 void tb_attn_score_keys2_avxvnni TB_ATTN_SCORE_KEYS2_ARGS {
   for (size_t g = 0; g < n_q;) {
     const int8_t *qg = codes + g * planes;
-    const size_t n = n_q - g < 4 ? n_q - g : 4;
-    for (size_t t = 0; t < TB_KV_BLOCK; t += t % 32 ? 24 : 8) { /* 0, 8, 32, 40, … */
-      const unsigned char *half = (const unsigned char *)block + t / 32 * planes * 8 + t % 32 * 4;
+    const size_t heads = n_q - g < 4 ? n_q - g : 4;
+    for (size_t t = 0; t < n; t += t % 32 ? 24 : 8) { /* 0, 8, 32, 40, … */
+      const unsigned char *half = (const unsigned char *)block + (first + t) / 32 * planes * 8 + t % 32 * 4;
       float *sg = s + g * lds + t;
-      if (n == 4) score8(sg, lds, qg, a + g, b + g, add, 4, half, planes);
-      else if (n == 3) score8(sg, lds, qg, a + g, b + g, add, 3, half, planes);
-      else if (n == 2) score8(sg, lds, qg, a + g, b + g, add, 2, half, planes);
+      if (heads == 4) score8(sg, lds, qg, a + g, b + g, add, 4, half, planes);
+      else if (heads == 3) score8(sg, lds, qg, a + g, b + g, add, 3, half, planes);
+      else if (heads == 2) score8(sg, lds, qg, a + g, b + g, add, 2, half, planes);
       else score8(sg, lds, qg, a + g, b + g, add, 1, half, planes);
     }
-    g += n;
+    g += heads;
   }
 }

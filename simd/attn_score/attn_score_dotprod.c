@@ -84,18 +84,18 @@ TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6) TILE(7) TILE(8)
 
 void TB_FN(attn_score_keys2) TB_ATTN_SCORE_KEYS2_ARGS {
   static tile *const tiles[] = {tile1, tile2, tile3, tile4, tile5, tile6, tile7, tile8};
-  for (size_t n; n_q; n_q -= n, s += n * lds, codes += n * planes, a += n, b += n) {
-    n = n_q < MOST_HEADS ? n_q : MOST_HEADS;
+  for (size_t heads; n_q; n_q -= heads, s += heads * lds, codes += heads * planes, a += heads, b += heads) {
+    heads = n_q < MOST_HEADS ? n_q : MOST_HEADS;
     struct factors f;
     sums_fill(&f.starts, SUMS_SIGNED);
-    for (size_t g = 0; g < MOST_HEADS && g < n; g += 4) {
-      const float32x4_t factor = first4(a + g, n - g);
+    for (size_t g = 0; g < MOST_HEADS && g < heads; g += 4) {
+      const float32x4_t factor = first4(a + g, heads - g);
       vst1q_f32(f.a + g, factor);
       vst1q_f32(f.quarter + g, vmulq_n_f32(factor, 0.25f));
-      vst1q_f32(f.b + g, first4(b + g, n - g));
+      vst1q_f32(f.b + g, first4(b + g, heads - g));
     }
-    const unsigned char *part = block;
-    for (size_t group = 0; group < TB_KV_BLOCK; group += 32, part += planes * 8)
-      for (size_t t = 0; t < 16; t += n > 4 ? 4 : 8) tiles[n - 1](s + group + t, lds, codes, &f, add, part + 4 * t, planes);
+    const unsigned char *part = (const unsigned char *)block + first / 32 * planes * 8;
+    for (size_t group = 0; group < n; group += 32, part += planes * 8)
+      for (size_t t = 0; t < 16; t += heads > 4 ? 4 : 8) tiles[heads - 1](s + group + t, lds, codes, &f, add, part + 4 * t, planes);
   }
 }

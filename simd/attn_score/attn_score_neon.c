@@ -49,16 +49,16 @@ TB_INLINE void score_lanes(float *s, size_t lds, const int8_t *codes, const floa
 void TB_FN(attn_score_keys2) TB_ATTN_SCORE_KEYS2_ARGS {
   for (size_t g = 0; g < n_q;) {
     const int8_t *qg = codes + g * planes;
-    const size_t n = n_q - g < 4 ? n_q - g : 4;
-    for (size_t group = 0; group < TB_KV_BLOCK; group += 32)
+    const size_t heads = n_q - g < 4 ? n_q - g : 4;
+    for (size_t group = 0; group < n; group += 32)
       for (size_t t = 0; t < 16; t += 4) {
-        const unsigned char *part = (const unsigned char *)block + group / 32 * planes * 8 + t * 4;
+        const unsigned char *part = (const unsigned char *)block + (first + group) / 32 * planes * 8 + t * 4;
         float *sg = s + g * lds + group + t;
-        if (n == 4) score_lanes(sg, lds, qg, a + g, b + g, add, 4, part, planes);
-        else if (n == 3) score_lanes(sg, lds, qg, a + g, b + g, add, 3, part, planes);
-        else if (n == 2) score_lanes(sg, lds, qg, a + g, b + g, add, 2, part, planes);
+        if (heads == 4) score_lanes(sg, lds, qg, a + g, b + g, add, 4, part, planes);
+        else if (heads == 3) score_lanes(sg, lds, qg, a + g, b + g, add, 3, part, planes);
+        else if (heads == 2) score_lanes(sg, lds, qg, a + g, b + g, add, 2, part, planes);
         else score_lanes(sg, lds, qg, a + g, b + g, add, 1, part, planes);
       }
-    g += n;
+    g += heads;
   }
 }

@@ -32,10 +32,10 @@ void tb_attn_fold_ref TB_ATTN_FOLD_ARGS {
 void tb_attn_score_keys2_ref TB_ATTN_SCORE_KEYS2_ARGS {
   const unsigned char *bytes = block;
   for (size_t g = 0; g < n_q; g++)
-    for (size_t t = 0; t < TB_KV_BLOCK; t++) {
+    for (size_t t = 0; t < n; t++) {
       int dot = 0;
       for (size_t c = 0; c < planes; c++) {
-        struct tb_kv_place p = tb_keys2_place(planes, t, c);
+        struct tb_kv_place p = tb_keys2_place(planes, first + t, c);
         dot += codes[g * planes + c] * (bytes[p.byte] >> p.at & 3);
       }
       s[g * lds + t] = fmaf(a[g], (float)dot, add ? s[g * lds + t] + b[g] : b[g]);

@@ -11,17 +11,20 @@ static const size_t heads[] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
 enum { HEADS = sizeof heads / sizeof *heads };
 static size_t count(void) { return tb_check_short() ? 4 : sizeof sizes / sizeof *sizes; }
 
-static void check_weights(tb_attn_weights_t *kernel, size_t n_q, const float *p, size_t ldp, const uint8_t *scale, int base) {
+static void check_weights(tb_attn_weights_t *kernel, size_t n_q, const float *p, size_t ldp, const uint8_t *scale, int base,
+                          size_t tokens) {
   int8_t *w[2];
   float *a[2], *b[2];
   for (int i = 0; i < 2; i++) {
-    w[i] = tb_guard_new(n_q * TB_KV_BLOCK, 4);
+    w[i] = tb_guard_new((n_q - 1) * TB_KV_BLOCK + tokens, 4);
+    memset(w[i], 0, (n_q - 1) * TB_KV_BLOCK + tokens);
     a[i] = tb_guard_new(n_q * sizeof(float), 4);
     b[i] = tb_guard_new(n_q * sizeof(float), 4);
-    (i ? tb_attn_weights_ref : kernel)(w[i], a[i], b[i], p, ldp, n_q, scale, tb_scale8_base_bits(base), base % 3 ? 1.5f : 1.0f);
+    (i ? tb_attn_weights_ref : kernel)(w[i], a[i], b[i], p, ldp, n_q, scale, tb_scale8_base_bits(base), base % 3 ? 1.5f : 1.0f,
+                                        tokens);
   }
   tb_check_same("a", a[0], a[1], n_q, sizeof(float));
-  tb_check_same("w", w[0], w[1], n_q * TB_KV_BLOCK, 1);
+  tb_check_same("w", w[0], w[1], (n_q - 1) * TB_KV_BLOCK + tokens, 1);
   tb_check_same("b", b[0], b[1], n_q, sizeof(float));
   for (int i = 0; i < 2; i++) {
     tb_guard_free(w[i]);
@@ -37,20 +40,21 @@ static void test_attn_weights(void **state) {
   for (size_t h = 0; h < HEADS; h++)
     for (size_t i = 0; i < 6; i++)
       for (int kind = 0; kind < 4; kind++) { /* 0 ordinary, 1 one token has it all, 2 nothing, 3 zero scales */
-        tb_check_case("%zu heads, base %d, kind %d", heads[h], bases[i], kind);
-        const size_t ldp = TB_KV_BLOCK + 7, n = (heads[h] - 1) * ldp + TB_KV_BLOCK;
+        const size_t tokens = kind ? TB_KV_PART * (1 + tb_rng_next(&rng) % 5) : TB_KV_BLOCK;
+        tb_check_case("%zu heads, base %d, kind %d, %zu tokens", heads[h], bases[i], kind, tokens);
+        const size_t ldp = TB_KV_BLOCK + 7, n = (heads[h] - 1) * ldp + tokens;
         float *p = tb_guard_new(n * sizeof *p, 4);
-        uint8_t *scale = tb_guard_new(TB_KV_BLOCK, 1);
-        for (size_t j = 0; j < n; j++) p[j] = kind == 2 ? 0 : kind == 1 ? (j % ldp == 77 ? 1 : 1e-9f) : expf(6 * tb_rng_normal(&rng) - 6);
-        for (size_t j = 0; j < TB_KV_BLOCK; j++) scale[j] = (uint8_t)(kind == 3 ? 0 : tb_rng_next(&rng));
-        check_weights((tb_attn_weights_t *)row->kernel, heads[h], p, ldp, scale, bases[i]);
+        uint8_t *scale = tb_guard_new(tokens, 1);
+        for (size_t j = 0; j < n; j++) p[j] = kind == 2 ? 0 : kind == 1 ? (j % ldp == tokens / 2 ? 1 : 1e-9f) : expf(6 * tb_rng_normal(&rng) - 6);
+        for (size_t j = 0; j < tokens; j++) scale[j] = (uint8_t)(kind == 3 ? 0 : tb_rng_next(&rng));
+        check_weights((tb_attn_weights_t *)row->kernel, heads[h], p, ldp, scale, bases[i], tokens);
         tb_guard_free(p);
         tb_guard_free(scale);
       }
 }
 
 static void check_accum(tb_attn_accum_values2_t *kernel, tb_attn_accum_values2_t *ref, size_t bytes, size_t planes, size_t n_q,
-                        bool ternary, bool extreme, struct tb_rng *rng) {
+                        bool ternary, bool extreme, size_t first, size_t tokens, struct tb_rng *rng) {
   const size_t ldo = planes + 3, n = n_q * ldo;
   int8_t *w = tb_guard_new(n_q * TB_KV_BLOCK, 4);
   float *a = tb_guard_new(n_q * sizeof *a, 4), *got = tb_guard_new(n * sizeof *got, 4), *want = tb_guard_new(n * sizeof *want, 4);
@@ -64,8 +68,8 @@ static void check_accum(tb_attn_accum_values2_t *kernel, tb_attn_accum_values2_t
     for (size_t t = 0; t < TB_KV_BLOCK; t++) w[g * TB_KV_BLOCK + t] = (int8_t)(extreme ? 127 : tb_rng_next(rng) % 128);
   }
   for (size_t i = 0; i < n; i++) got[i] = want[i] = tb_rng_normal(rng);
-  kernel(got, ldo, w, a, b, n_q, block, planes);
-  ref(want, ldo, w, a, b, n_q, block, planes);
+  kernel(got, ldo, w, a, b, n_q, block, planes, first, tokens);
+  ref(want, ldo, w, a, b, n_q, block, planes, first, tokens);
   tb_check_same("o", got, want, n, sizeof(float));
   tb_guard_free(w);
   tb_guard_free(a);
@@ -82,7 +86,14 @@ static void accum_cases(void **state, tb_attn_accum_values2_t *ref, size_t (*byt
     for (size_t h = 0; h < HEADS; h++)
       for (int extreme = 0; extreme < 2; extreme++) {
         tb_check_case("%zu planes, %zu heads%s", sizes[i], heads[h], extreme ? ", extreme" : "");
-        check_accum((tb_attn_accum_values2_t *)row->kernel, ref, bytes(sizes[i]), sizes[i], heads[h], ternary, extreme, &rng);
+        check_accum((tb_attn_accum_values2_t *)row->kernel, ref, bytes(sizes[i]), sizes[i], heads[h], ternary, extreme, 0, TB_KV_BLOCK,
+                    &rng);
+        const size_t unit = ternary ? 20 : 16, all = TB_KV_BLOCK / unit, first = tb_rng_next(&rng) % all;
+        const size_t n = 1 + tb_rng_next(&rng) % (all - first);
+        tb_check_case("%zu planes, %zu heads%s, %zu × %zu tokens from %zu on", sizes[i], heads[h], extreme ? ", extreme" : "", n,
+                      unit, first * unit);
+        check_accum((tb_attn_accum_values2_t *)row->kernel, ref, bytes(sizes[i]), sizes[i], heads[h], ternary, extreme,
+                    first * unit, n * unit, &rng);
       }
 }
 
@@ -107,8 +118,8 @@ static void test_formula(void **state) {
   for (int ternary = 0; ternary < 2; ternary++) {
     memset(o, 0, sizeof o);
     (ternary ? tb_kvpack_ternary_ref : tb_kvpack_values2_ref)(block, codes, PLANES);
-    tb_attn_weights_ref(w, &a, &b, p, TB_KV_BLOCK, 1, scale, tb_scale8_base_bits(-8), ternary ? 1.0f : 1.5f);
-    (ternary ? tb_attn_accum_ternary_ref : tb_attn_accum_values2_ref)(o, PLANES, w, &a, &b, 1, block, PLANES);
+    tb_attn_weights_ref(w, &a, &b, p, TB_KV_BLOCK, 1, scale, tb_scale8_base_bits(-8), ternary ? 1.0f : 1.5f, TB_KV_BLOCK);
+    (ternary ? tb_attn_accum_ternary_ref : tb_attn_accum_values2_ref)(o, PLANES, w, &a, &b, 1, block, PLANES, 0, TB_KV_BLOCK);
     for (size_t c = 0; c < PLANES; c++) {
       double want = 0, slack = 0;
       for (size_t t = 0; t < TB_KV_BLOCK; t++) {

@@ -67,7 +67,8 @@ static void test_attn_fold(void **state) {
       }
 }
 
-static void check_score(tb_attn_score_keys2_t *kernel, size_t planes, size_t n_q, bool add, bool extreme, struct tb_rng *rng) {
+static void check_score(tb_attn_score_keys2_t *kernel, size_t planes, size_t n_q, bool add, bool extreme, size_t first, size_t tokens,
+                        struct tb_rng *rng) {
   const size_t lds = TB_KV_BLOCK + 3, n = n_q * lds;
   struct fold f = fold_new(n_q, planes);
   unsigned char *block = tb_guard_new(tb_keys2_bytes(planes), 64);
@@ -80,8 +81,8 @@ static void check_score(tb_attn_score_keys2_t *kernel, size_t planes, size_t n_q
     f.b[g] = tb_rng_normal(rng);
   }
   for (size_t i = 0; i < n; i++) got[i] = want[i] = tb_rng_normal(rng);
-  kernel(got, lds, f.codes, f.a, f.b, add, n_q, block, planes);
-  tb_attn_score_keys2_ref(want, lds, f.codes, f.a, f.b, add, n_q, block, planes);
+  kernel(got, lds, f.codes, f.a, f.b, add, n_q, block, planes, first, tokens);
+  tb_attn_score_keys2_ref(want, lds, f.codes, f.a, f.b, add, n_q, block, planes, first, tokens);
   tb_check_same("s", got, want, n, sizeof(float));
   fold_free(&f);
   tb_guard_free(block);
@@ -96,10 +97,14 @@ static void test_attn_score_keys2(void **state) {
     for (size_t h = 0; h < HEADS; h++)
       for (int variant = 0; variant < 4; variant++) {
         tb_check_case("%zu planes, %zu heads, variant %d", sizes[i], heads[h], variant);
-        check_score((tb_attn_score_keys2_t *)row->kernel, sizes[i], heads[h], variant & 1, variant & 2, &rng);
+        check_score((tb_attn_score_keys2_t *)row->kernel, sizes[i], heads[h], variant & 1, variant & 2, 0, TB_KV_BLOCK, &rng);
+        const size_t first = tb_rng_next(&rng) % 5, parts = 1 + tb_rng_next(&rng) % (5 - first);
+        tb_check_case("%zu planes, %zu heads, variant %d, %zu parts from %zu on", sizes[i], heads[h], variant, parts, first);
+        check_score((tb_attn_score_keys2_t *)row->kernel, sizes[i], heads[h], variant & 1, variant & 2, first * TB_KV_PART,
+                    parts * TB_KV_PART, &rng);
       }
   tb_check_case("most planes");
-  check_score((tb_attn_score_keys2_t *)row->kernel, TB_KV_PLANES_MAX, 2, false, true, &rng);
+  check_score((tb_attn_score_keys2_t *)row->kernel, TB_KV_PLANES_MAX, 2, false, true, 0, TB_KV_BLOCK, &rng);
 }
 
 /* Fold and score of the reference together: q · (mid + step·(u - 1.5)), within the rounding of the query to 8 bits. */
@@ -118,7 +123,7 @@ static void test_formula(void **state) {
   for (size_t i = 0; i < sizeof codes; i++) codes[i] = (uint8_t)(tb_rng_next(&rng) % 4);
   tb_kvpack_keys2_ref(block, codes, PLANES);
   tb_attn_fold_ref(folded, a, b, q, PLANES, N_Q, step, mid, PLANES);
-  tb_attn_score_keys2_ref(s, TB_KV_BLOCK, folded, a, b, false, N_Q, block, PLANES);
+  tb_attn_score_keys2_ref(s, TB_KV_BLOCK, folded, a, b, false, N_Q, block, PLANES, 0, TB_KV_BLOCK);
   for (size_t g = 0; g < N_Q; g++)
     for (size_t t = 0; t < TB_KV_BLOCK; t++) {
       double want = 0, slack = 0;
