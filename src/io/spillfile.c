@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* Android declares preadv and pwritev with it alone */
 #include "io/spillfile.h"
 
 #include <errno.h>

@@ -63,6 +63,10 @@ class Sources(unittest.TestCase):
         self.accepted("src/core/a.c", '/* exit(1) */ static_assert(1, "printf(x)"); // abort()\n')
         self.accepted("src/base/alloc.c", "void f(void *p) { free(p); }\n")
 
+    def test_android_declares_it_to_few(self):
+        self.refused("src/io/a.c", "int f(void) { return g(preadv); }\n", "preadv needs _GNU_SOURCE")
+        self.accepted("src/io/a.c", "#define _GNU_SOURCE /* preadv */\nint f(void) { return g(preadv); }\n")
+
     def test_openmp(self):
         self.refused("src/core/a.c", "#pragma omp parallel\n", "OpenMP")
         self.accepted("src/base/thread_omp.c", "#pragma omp parallel\n")

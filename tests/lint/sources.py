@@ -43,6 +43,8 @@ UNSAFE = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atof|strt
 NOT_IN_LIBRARY = re.compile(
     r"\b(abort|exit|_exit|assert|getenv|setenv|printf|vprintf|puts|putchar|perror|malloc|calloc|realloc|free|rand|srand"
     r"|system|signal)\s*\(|\b(stdout|stderr|stdin)\b")
+# What Android's headers declare to none but those who define _GNU_SOURCE, though other systems' do so sooner.
+GNU_ON_ANDROID = re.compile(r"\b(preadv|pwritev|pipe2|sched_[gs]etaffinity|pthread_[gs]etaffinity_np|sincosf?|mempcpy|strchrnul)\b")
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK|st" r"ub|not imple" r"mented)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.$}])/(work|farm|root|home|mnt|Users)/[\w.]+")
 TEXT = re.compile(r"(\.(c|h|def|cmake|py|sh|md|json|yml|kt|java)|CMakeLists\.txt|\.ci/run|(^|/)thimble)$")
@@ -115,6 +117,9 @@ def check_code(path, text):
             match = NOT_IN_LIBRARY.search(line)
             if match:
                 yield number, f"{match.group(1) or match.group(2)} is not for the library"
+        match = GNU_ON_ANDROID.search(line)
+        if match and path.startswith("src/") and not re.search(r"^#define _GNU_SOURCE\b", code, re.M):
+            yield number, f"{match.group(1)} needs _GNU_SOURCE on Android"
         if re.match(r"\s*#\s*pragma\s+omp\b", line) and not re.match(OUTSIDE[r"omp\.h"], path):
             yield number, "OpenMP pragmas belong in src/base/thread_omp.c"
 
