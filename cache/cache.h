@@ -52,11 +52,14 @@ struct tb_store_config {
   const char *args;                 /* text after ':' in the type name, or NULL */
 };
 
+struct tb_recall;
+
 struct tb_store {
   const struct tb_store_ops *ops;
   struct tb_store_config config;
   const struct tb_kernels *kernels;
   unsigned char *mem; /* bytes() of it, aligned to 64; the cache owns it */
+  const struct tb_recall *around; /* whose clusters its rows are part of (policy/recall_keys.c), or NULL */
 };
 
 /* The query heads of one KV head at one step: floats and their int8 codes (simd/act.h), n_q columns of k = d_k.
@@ -65,6 +68,8 @@ struct tb_kv_query {
   struct tb_acts acts;
   uint32_t n_q;
   uint32_t pos;
+  const int8_t *rows;  /* the same as codes of whole rows and their scales (simd/cluster): where clusters are attended to */
+  const float *scales;
 };
 
 /* Rows are addressed by index 0 … cap-1; `scratch` is TB_STORE_SCRATCH bytes of the calling thread, aligned to 64.

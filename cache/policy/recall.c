@@ -11,10 +11,11 @@
  * by q·mean until the budget is full. The better form, each choice by measurement (tests/quality):
  *   segments       keys are clustered 320 at a time as they leave the window, in prompts as while generating: recall is
  *                  as good, the work per token does not grow with the context, and a prompt needs no second pass
- *   small clusters 4, 8 or 16 tokens: attention is sharper than clusters of 80, and a budget should hold 64 of them
+ *   small clusters 4, 8, 16 or 32 tokens: attention is sharper than clusters of 80, and a budget should hold 64 of them
  *   reach          a cluster is ranked by q·mean + 2·|q|·(root mean square deviation per channel): its best keys count,
  *                  not its average one
  *   one choice     for all query heads of a KV head, each of which gets what comes next to its best: rows are read once
+ *   residuals      packed keys are kept less their cluster's centroid (recall_keys.c)
  * Prompts attend to everything: softmax does not mind the order of rows, and all that is clustered is older than the
  * tokens of the batch.
  *
@@ -26,7 +27,7 @@
  * until they are clustered, whatever the store.
  *
  * Memory per clustered token and KV head: (d + 10)/cluster + 2 bytes, + 1/cluster per choice; d = 64, clusters of 16:
- * 6.7 bytes, beside 256 of f16 or 35 of skvqx2. For block stores also segment · 2·(d_k + d_v) bytes of tail.
+ * 6.7 bytes, of 32 4.3, beside 256 of f16 or 35 of skvqx2. For block stores also segment · 2·(d_k + d_v) bytes of tail.
  * Limits: head sizes of keys that are a multiple of 16; no sliding window. */
 #include "cache/policy/recall.h"
 
@@ -151,6 +152,7 @@ static struct tb_policy *recall_create(struct tb_arena *arena, const struct tb_p
   *stored += arena->used - before_clusters;
   if (!r) return NULL;
   *r = made;
+  tb_recall_keys_init(r);
   if (r->plain.spill) *l->file_bytes = tb_spill_attach(r->plain.spill, &r->plain.k, &r->plain.v, *l->file_bytes);
   return &r->plain.base;
 }
@@ -221,7 +223,8 @@ static void unsort_side(const struct unsort *j, struct tb_plain_side *s, uint32_
   const struct tb_spill *spill = j->r->plain.spill;
   for (uint32_t i = 0; i < j->n; i++) { /* what stays goes back to the tail as floats of its codes */
     const uint32_t at = j->first + order[i];
-    s->main.ops->expand(&s->main, head, spill ? tb_spill_row(spill, head, at) : at, 1, 0, row, d, scratch);
+    s->main.ops->expand(&s->main, head, spill ? tb_spill_row(spill, head, at) : at, 1, j->r->base + at, row, d,
+                         scratch);
     s->tail.ops->encode(&s->tail, head, i, 1, 0, row, d, scratch);
   }
 }
@@ -379,7 +382,7 @@ static void recall_recalled(const struct tb_policy *self, struct tb_recalled *co
 }
 
 const struct tb_policy_ops tb_policy_recall = {.name = "recall",
-                                               .revision = 2, /* what a cluster is by default */
+                                               .revision = 2, /* what a cluster is by default, and what is kept of packed keys */
                                                .check = recall_check,
                                                .need = recall_need,
                                                .create = recall_create,

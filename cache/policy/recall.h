@@ -12,6 +12,12 @@ struct tb_recall_params {
   bool published;
 };
 
+/* Operations of the packed keys of clustered rows (recall_keys.c); inner NULL: those of their type. */
+struct tb_recall_keys {
+  struct tb_store_ops ops;
+  const struct tb_store_ops *inner;
+};
+
 /* What describes the clusters of a layer: an array for each KV head of the same `cap` clusters, those in use first. */
 struct tb_recall_clusters {
   int8_t *codes;  /* centroid less the head's centre: codes in lanes (simd/cluster), cap · d */
@@ -32,6 +38,7 @@ struct tb_recall {
   uint32_t n_ctx;
   uint32_t n_choices;  /* that a step makes: KV heads, or query heads in the published form */
   struct tb_recall_clusters c;
+  struct tb_recall_keys keys;
   float *centre;       /* n_kv · d: mean of the first segment's keys */
   uint16_t *from;      /* n_kv · rows: the row at i came from position from[i] of its segment */
   struct tb_recalled *counts; /* n_choices */
@@ -50,6 +57,11 @@ size_t tb_recall_cluster_scratch(const struct tb_kv_shape *s, const struct tb_re
  * `done`: n bytes of workspace. */
 void tb_recall_permute(const struct tb_store *st, uint32_t head, uint32_t first, const uint16_t *order, uint32_t n,
                        unsigned char *done, unsigned char *row);
+
+/* recall_keys.c. init: of a policy's object in its place, the K side's store made. subtract: what is kept of n rows, the
+ * clustered ones from `first` on, whose clusters are described. */
+void tb_recall_keys_init(struct tb_recall *r);
+void tb_recall_keys_subtract(const struct tb_recall *r, uint32_t head, uint32_t first, uint32_t n, float *x, size_t ldx);
 
 /* recall_decode.c: one query token. */
 void tb_recall_decode(struct tb_recall *r, struct tb_cache_work *w, uint32_t pos, const float *q, float *out);

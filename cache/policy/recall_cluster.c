@@ -225,6 +225,7 @@ static void move_rows(const struct job *j, struct tb_plain_side *s, uint32_t hea
   for (uint32_t t = 0; t < n; t += granule) {
     for (uint32_t i = 0; i < granule; i++)
       load(s, head, j->r->base + j->first + order[t + i], 1, m->rows + (size_t)i * d, scratch);
+    if (s == &j->r->plain.k) tb_recall_keys_subtract(j->r, head, j->first + t, granule, m->rows, d);
     s->main.ops->encode(&s->main, head, j->first + t, granule, 0, m->rows, d, scratch);
   }
 }
@@ -241,6 +242,7 @@ static void spill_rows(const struct job *j, uint32_t head, unsigned thread, cons
       const uint32_t d = s->main.config.d;
       for (uint32_t i = 0; i < n; i++)
         load(s, head, j->r->base + j->first + m->order[t + i], 1, m->rows + (size_t)i * d, scratch);
+      if (side == TB_SIDE_K) tb_recall_keys_subtract(j->r, head, j->first + t, n, m->rows, d);
       s->main.ops->encode(&sides[side]->main, head, slot * n, n, 0, m->rows, d, scratch);
     }
     if (!tb_spill_write(p->spill, j->w, thread, head, page)) return;

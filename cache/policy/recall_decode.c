@@ -41,6 +41,8 @@ struct decode {
   uint32_t split;      /* items of one */
   struct item *items;
   uint32_t *n_items;
+  int8_t *q; /* codes of all query heads, their scales */
+  float *dq;
 };
 
 static uint32_t most_items(uint32_t n_ctx) {
@@ -54,8 +56,7 @@ static uint32_t splits(const struct decode *j, uint32_t n_items) {
 /* ------------------------------------------------------------------------------------------------------- scratch */
 
 struct memory {
-  int8_t *q; /* choosing */
-  float *dq, *eq, *s, *best;
+  float *eq, *s, *best; /* choosing */
   uint8_t *bin;
   uint32_t *pages;     /* of spilled rows, that hold what was chosen */
   float *scores, *acc; /* attending */
@@ -66,8 +67,6 @@ static struct memory carve_memory(const struct tb_kv_shape *s, uint32_t cap, uin
   struct tb_arena a = {.base = base};
   const size_t heads = s->n_head / s->n_kv, f = sizeof(float);
   struct memory m;
-  m.q = tb_carve(&a, heads, s->d_k);
-  m.dq = tb_carve(&a, heads, f);
   m.eq = tb_carve(&a, heads, f);
   m.s = tb_carve(&a, heads * cap, f);
   m.best = tb_carve(&a, heads, f);
@@ -93,30 +92,39 @@ static struct memory memory_of(const struct decode *j, unsigned thread) {
                       j->w->scratch + thread * j->w->scratch_bytes + TB_STORE_SCRATCH, &unused);
 }
 
+static void carve_shared(struct decode *j, const struct tb_kv_shape *s, uint32_t n_choices, unsigned char *base,
+                         size_t *bytes) {
+  struct tb_arena a = {.base = base};
+  j->n_items = tb_carve(&a, n_choices, sizeof *j->n_items);
+  j->items = tb_carve(&a, (size_t)n_choices * j->per_choice, sizeof *j->items);
+  j->q = tb_carve(&a, s->n_head, s->d_k);
+  j->dq = tb_carve(&a, s->n_head, sizeof *j->dq);
+  *bytes = a.used;
+}
+
 size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, uint32_t n_ctx) {
-  (void)s;
-  return tb_round_up(n_choices * sizeof(uint32_t), TB_ALIGN) +
-         (size_t)n_choices * most_items(n_ctx) * sizeof(struct item);
+  struct decode j = {.per_choice = most_items(n_ctx)};
+  size_t bytes;
+  carve_shared(&j, s, n_choices, NULL, &bytes);
+  return bytes;
 }
 
 /* ------------------------------------------------------------------------------------------------------ choosing */
 
 /* Scores of all clusters for each head, and the best of them. */
 static void estimate(const struct decode *j, uint32_t choice, const struct memory *m) {
-  static const float zero[TB_CLUSTER_D_MAX] = {0};
   const struct tb_recall *r = j->r;
   const struct tb_kernels *k = j->w->kernels;
   const uint32_t d = r->plain.shape->d_k, n = tb_recall_n(r), head = choice * j->heads;
   const size_t at = (size_t)(head / (r->plain.shape->n_head / r->plain.shape->n_kv)) * r->cap;
   const float *q = j->w->query + (size_t)head * d;
-  k->cluster_code(m->q, m->dq, q, d, zero, j->heads, d);
   for (uint32_t g = 0; g < j->heads; g++) {
     float square = 0;
     for (uint32_t c = 0; c < d; c++)
       square += q[g * d + c] * q[g * d + c];
     m->eq[g] = REACH * sqrtf(square);
   }
-  k->cluster_score(m->s, r->cap, m->q, m->dq, m->eq, j->heads, r->c.codes + at * d, r->c.scale + at, r->c.reach + at, n,
+  k->cluster_score(m->s, r->cap, j->q + (size_t)head * d, j->dq + head, m->eq, j->heads, r->c.codes + at * d, r->c.scale + at, r->c.reach + at, n,
                    d);
   for (uint32_t g = 0; g < j->heads; g++)
     m->best[g] = k->attn_max(m->s + (size_t)g * r->cap, n);
@@ -412,6 +420,8 @@ static void attend_task(void *arg, size_t task, unsigned thread) {
     a.p = &view;
   }
   a.q = tb_plain_query(&r->plain, j->w, head, j->heads, j->pos);
+  a.q.rows = j->q + (size_t)head * s->d_k;
+  a.q.scales = j->dq + head;
   memset(m.acc, 0, j->heads * s->d_v * sizeof *m.acc);
   for (uint32_t g = 0; g < j->heads; g++) {
     float *part = tb_plain_partial(&r->plain, j->w, split, head + g);
@@ -446,10 +456,12 @@ static void merge_task(void *arg, size_t head, unsigned thread) {
 void tb_recall_decode(struct tb_recall *r, struct tb_cache_work *w, uint32_t pos, const float *q, float *out) {
   const struct tb_kv_shape *s = r->plain.shape;
   struct decode j = {.r = r, .w = w, .out = out, .pos = pos, .heads = s->n_head / r->n_choices};
-  j.n_items = (uint32_t *)(void *)w->shared;
-  j.items = (struct item *)(void *)(w->shared + tb_round_up(r->n_choices * sizeof(uint32_t), TB_ALIGN));
+  static const float zero[TB_CLUSTER_D_MAX] = {0};
+  size_t unused;
   j.per_choice = most_items(r->n_ctx);
+  carve_shared(&j, s, r->n_choices, w->shared, &unused);
   tb_plain_load_query(&r->plain, w, q);
+  w->kernels->cluster_code(j.q, j.dq, w->query, s->d_k, zero, s->n_head, s->d_k);
   tb_parallel_for(w->team, r->n_choices, choose_task, &j);
   uint32_t most = 0;
   for (uint32_t c = 0; c < r->n_choices; c++)

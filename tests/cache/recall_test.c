@@ -43,6 +43,7 @@ struct rig {
   struct tb_cache *cache;
 };
 
+/* type: of keys, and of values where nothing follows behind a slash. */
 static void rig_make(struct rig *r, const char *type, uint32_t recall) {
   unsigned mask = 0;
   const char *reason;
@@ -50,8 +51,9 @@ static void rig_make(struct rig *r, const char *type, uint32_t recall) {
   assert_true(tb_isa_select(getenv("TB_ISA"), &mask, &reason));
   memset(r, 0, sizeof *r);
   r->plan = (struct tb_plan_layer){.window = WINDOW, .sinks = SINKS, .recall = recall, .cluster = 16};
-  memcpy(r->plan.type_k, type, strlen(type) + 1);
-  memcpy(r->plan.type_v, type, strlen(type) + 1);
+  const char *values_type = strchr(type, '/') ? strchr(type, '/') + 1 : type;
+  memcpy(r->plan.type_k, type, strcspn(type, "/"));
+  memcpy(r->plan.type_v, values_type, strlen(values_type));
   r->config = (struct tb_cache_config){
       .n_layer = 1, .shapes = &shape, .plan = &r->plan, .n_ctx = CTX, .n_batch = 512, .n_threads = 2};
   tb_kernels_init(&r->kernels, mask);
@@ -196,6 +198,34 @@ struct last {
   size_t bytes[2];
 };
 
+/* Packed keys are kept less their centroids, which is most of these keys: by a prompt and by one token alike. */
+static void test_centroids(void **state) {
+  (void)state;
+  enum { HELD = 1300, LAST = 2 };
+  static const char *const types[] = {"skvqx2/f32", "skvqx4/f32"};
+  static float q[LAST * HEADS * D], exact[LAST * HEADS * D], plain[LAST * HEADS * D], kept[LAST * HEADS * D];
+  for (int i = 0; i < LAST; i++)
+    aim(q + i * HEADS * D, topics[5], 1);
+  for (int i = 0; i < 2; i++)
+    for (uint32_t n = 1; n <= LAST; n++) {
+      const struct {
+        const char *type;
+        uint32_t recall;
+        float *out;
+      } runs[] = {{"f32", 0, exact}, {types[i], 0, plain}, {types[i], CTX, kept}};
+      for (int j = 0; j < 3; j++) {
+        struct rig r;
+        rig_make(&r, runs[j].type, runs[j].recall);
+        fill(&r, 0, HELD);
+        step(&r, HELD, HELD + n, q, runs[j].out);
+        rig_free(&r);
+      }
+      const float *last = exact + (n - 1) * HEADS * D;
+      const double before = distance(plain + (n - 1) * HEADS * D, last), after = distance(kept + (n - 1) * HEADS * D, last);
+      if (!(after < 0.6 * before)) fail_msg("%s, %u tokens: %.4f instead of %.4f", types[i], n, after, before);
+    }
+}
+
 static enum tb_status note(void *user, unsigned char *piece, size_t bytes, struct tb_error *err) {
   struct last *l = user;
   (void)err;
@@ -257,6 +287,6 @@ static void test_refusals(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_full_budget_is_dense), cmocka_unit_test(test_more_is_better), cmocka_unit_test(test_needle),
-      cmocka_unit_test(test_rows_return),          cmocka_unit_test(test_damaged_state),  cmocka_unit_test(test_refusals)};
+      cmocka_unit_test(test_centroids), cmocka_unit_test(test_rows_return),          cmocka_unit_test(test_damaged_state),  cmocka_unit_test(test_refusals)};
   return cmocka_run_group_tests(tests, setup, NULL);
 }
