@@ -228,6 +228,17 @@ static enum tb_status read_prompt(struct chat_session *s, struct tb_error *err) 
   return status;
 }
 
+/* After a failure of the file that --kv-spill keeps clusters in: what the cache holds is forgotten, and the conversation,
+ * whose text is here, is read again with the next question. False: it was another failure. */
+static bool spill_failed(struct chat_session *s, enum tb_status status) {
+  struct tb_error unused;
+  if (!s->args->cache.spill || (status != TB_E_IO && status != TB_E_FORMAT)) return false;
+  if (cli_check_model(s->model, &unused) || tb_truncate(s->ctx, 0, &unused)) return false;
+  fputs("[the conversation is kept, and read again with the next question]\n", stderr);
+  s->refused = true;
+  return true;
+}
+
 enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t length) {
   struct tb_error err;
   const size_t before = tb_chat_count(s->chat);
@@ -241,7 +252,7 @@ enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t len
     tb_chat_keep(s->chat, before);
     cli_report(s->args->verb, &err);
     if (s->unsaved) chat_save(s);
-    return status == TB_E_CONTEXT || status == TB_E_CANCELLED ? CHAT_GO_ON : CHAT_FAILED;
+    return status == TB_E_CONTEXT || status == TB_E_CANCELLED || spill_failed(s, status) ? CHAT_GO_ON : CHAT_FAILED;
   }
   status = generate(&a, &err);
   if (status == TB_E_CONTEXT)
@@ -251,7 +262,7 @@ enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t len
             s->n_ctx);
   else if (status) {
     cli_report(s->args->verb, &err);
-    outcome = CHAT_FAILED;
+    outcome = spill_failed(s, status) ? CHAT_GO_ON : CHAT_FAILED;
   }
   if (tb_chat_add(s->chat, "assistant", a.text ? a.text : "", a.n, &err) != TB_OK) {
     cli_report(s->args->verb, &err);

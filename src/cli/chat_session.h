@@ -30,7 +30,7 @@ struct chat_session {
   struct cli_autosave autosave;
   int code; /* exit code of what failed while opening; CLI_OK: of another failure */
   bool unsaved; /* the last attempt to save failed */
-  bool refused; /* the last question was taken back */
+  bool refused; /* the last question was taken back, or its answer broke off */
   bool colours, interactive, hide_thinking;
   /* of the last turn */
   size_t read, reused, answered;
@@ -48,8 +48,8 @@ bool chat_restore(struct chat_session *s);
 void chat_save(struct chat_session *s);
 /* The same with an answer that is still being written. */
 void chat_save_partial(struct chat_session *s, const char *answer, size_t length);
-/* One question and its answer. What goes wrong with this question alone (it does not fit, it was stopped) is said, the
- * question is taken back, and the conversation goes on. */
+/* One question and its answer. What goes wrong with this question alone (it does not fit, it was stopped, the file of
+ * --kv-spill failed) is said, the question is taken back, and the conversation goes on. */
 enum chat_outcome chat_turn(struct chat_session *s, const char *text, size_t length);
 /* Tokens of the conversation as it would be read next; 0 when it cannot be rendered. */
 size_t chat_tokens(struct chat_session *s);

@@ -99,6 +99,39 @@ class SameText(Program):
             self.refused(*spill, "--session", os.path.join(folder, "s"), word="not saved")
             self.refused(*recall, "--kv-resident", "320", word="kv_spill")
 
+    def test_spill_damaged(self):
+        """A late question about the first lines; then the file is damaged: one error, and the conversation goes on."""
+        if COMMAND[1:]:
+            self.skipTest("the program's open files are wanted, not an emulator's")
+        lines = ["round-mirror: 69073", "broken-whistle: 25851", "lucky-candle: 83449"]
+        told = "Remember these lines. " + " ".join("line " + line for line in lines)
+        story = " ".join(["Once upon a time, there was a fox who lived by the river."] * 45)
+        with tempfile.TemporaryDirectory() as folder:
+            args = ["chat", "--temp", "0", "-n", "24", "-t", "1", "-ctk", "skvqx4", "-ctv", "skvqx4", "--kv-window", "-1",
+                    "--kv-recall", "160", "--kv-spill", folder, "--kv-resident", "320"]
+            with subprocess.Popen([*COMMAND, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  env={**os.environ}) as process:
+                def ask(text):
+                    process.stdin.write(text.encode() + b"\n")
+                    process.stdin.flush()
+                    return process.stdout.readline()
+                ask(told)
+                ask(story)
+                self.assertIn(b"25851", ask("What is in line broken-whistle?"))
+                files = [f"/proc/{process.pid}/fd/{fd}" for fd in os.listdir(f"/proc/{process.pid}/fd")]
+                with open([f for f in files if folder in os.readlink(f)][0], "r+b") as file:
+                    size = file.seek(0, os.SEEK_END)
+                    file.seek(0)
+                    file.write(b"\xee" * size)
+                process.stdin.write(b"What is in line lucky-candle?\n")
+                process.stdin.flush()
+                said = process.stderr.readline()
+                self.assertIn(b"damaged in its file", said)
+                self.assertIn(b"kept", process.stderr.readline())
+                self.assertIn(b"83449", ask("What is in line lucky-candle?"))
+                process.communicate(b"/quit\n", timeout=60)
+            self.assertEqual(process.returncode, 0)
+
     def test_logits(self):
         with tempfile.TemporaryDirectory() as folder:
             files = []
