@@ -177,6 +177,48 @@ static void the_basis_lowers_the_error(void **state) {
   }
 }
 
+/* A part of a block scores as in the whole, and sums as the whole does where nothing beside it weighs: to the bit. */
+static void a_part_is_as_in_the_whole(const char *type, enum tb_side side) {
+  enum { HEADS = 3 };
+  struct tb_profile *profile = make();
+  struct tb_store st = open_store(type, side, profile);
+  static float turned[N * WIDE], s[HEADS * N], part[HEADS * N], sum[HEADS * D], part_sum[HEADS * D];
+  const struct tb_kv_query q = {.acts = {.k = D, .f = queries, .ldf = D}, .n_q = HEADS};
+  memcpy(turned, rows, sizeof rows);
+  st.ops->turn(&st, 1, N, turned + D, WIDE, scratch);
+  st.ops->encode(&st, 1, 0, N, 0, turned + D, WIDE, scratch);
+  for (uint32_t first = 0; first < N; first += TB_ATTN_PART)
+    for (uint32_t n = TB_ATTN_PART; first + n <= N; n += TB_ATTN_PART) {
+      st.ops->fetch(&st, 1, first, n);
+      if (side == TB_SIDE_K) {
+        st.ops->score(&st, 1, 0, N, 0, &q, s, N, scratch);
+        st.ops->score(&st, 1, first, n, first, &q, part, N, scratch);
+        for (uint32_t g = 0; g < HEADS; g++)
+          if (memcmp(s + g * N + first, part + g * N, n * sizeof *s)) fail_msg("%s, %u tokens from %u on", type, n, first);
+        continue;
+      }
+      memset(s, 0, sizeof s);
+      for (uint32_t i = 0; i < HEADS * n; i++)
+        s[i / n * N + first + i % n] = part[i / n * N + i % n] = 1 + sinf((float)i);
+      memset(sum, 0, sizeof sum);
+      memset(part_sum, 0, sizeof part_sum);
+      st.ops->accum(&st, 1, 0, N, s, N, HEADS, sum, scratch);
+      st.ops->accum(&st, 1, first, n, part, N, HEADS, part_sum, scratch);
+      if (memcmp(sum, part_sum, sizeof sum)) fail_msg("%s, %u tokens from %u on", type, n, first);
+    }
+  tb_free(&tb_system_allocator, st.mem);
+  tb_profile_free(profile);
+}
+
+static void parts_are_as_in_the_whole(void **state) {
+  (void)state;
+  static const char *const types[] = {"skvqx2", "skvqx4", "skvqx2:rot=eq", "lowrank:x3", "lowrank:24:4", "skvqx1.5"};
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+    if (i < 5) a_part_is_as_in_the_whole(types[i], TB_SIDE_K);
+    if (i != 2) a_part_is_as_in_the_whole(types[i], TB_SIDE_V);
+  }
+}
+
 static void what_is_missing_is_said(void **state) {
   (void)state;
   struct tb_error err = {0};
@@ -199,6 +241,7 @@ int main(void) {
   tb_kernels_init(&kernels, 0);
   const struct CMUnitTest tests[] = {cmocka_unit_test(scores_differ_by_a_constant), cmocka_unit_test(outputs_come_back),
                                      cmocka_unit_test(the_basis_lowers_the_error),
+                                     cmocka_unit_test(parts_are_as_in_the_whole),
                                      cmocka_unit_test(what_is_missing_is_said)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

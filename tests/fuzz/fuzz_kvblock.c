@@ -44,10 +44,12 @@ static void use(struct tb_store *st, float *rows, void *scratch) {
     st->ops->expand(st, head, 0, ROWS, 0, rows, d, scratch);
     if (st->config.side == TB_SIDE_K) {
       st->ops->score(st, head, 0, ROWS, 0, &query, s, ROWS, scratch);
+      if (st->ops->fetch) st->ops->score(st, head, TB_ATTN_PART, TB_ATTN_PART, TB_ATTN_PART, &query, s, ROWS, scratch);
     } else {
       for (uint32_t i = 0; i < QUERIES * ROWS; i++) s[i] = 1.0f / ROWS;
       memset(acc, 0, sizeof acc);
       st->ops->accum(st, head, 0, ROWS, s, ROWS, QUERIES, acc, scratch);
+      if (st->ops->fetch) st->ops->accum(st, head, TB_ATTN_PART, TB_ATTN_PART, s, ROWS, QUERIES, acc, scratch);
     }
   }
 }
