@@ -43,7 +43,10 @@ const char *cli_profile_place(const char *model, char *buf, size_t cap);
  * model is passed over with a line on stderr. */
 const char *cli_profile_find(const char *verb, const char *model, char *buf, size_t cap);
 
-/* Reads a whole file ("-": standard input) into malloc'd memory with a NUL behind it; reports errors itself. */
+/* What is read into memory as a whole: far more than any model reads, and not all that a pipe can give. */
+enum { CLI_TEXT_MAX = 256 << 20 };
+/* Reads a whole file ("-": standard input) into malloc'd memory with a NUL behind it; reports errors itself, among them more
+ * than CLI_TEXT_MAX bytes. */
 char *cli_read_file(const char *verb, const char *path, size_t *length);
 
 /* Turns \n \t \\ \" \' \r \0 and \xHH into bytes, in place; returns the new length. Other backslashes stay. */

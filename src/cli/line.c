@@ -9,15 +9,29 @@
 #include <editline/readline.h>
 #endif
 
+static char *give_up(char *text) {
+  fprintf(stderr, "thimble: a question that is too long: no memory, or more than %d MiB\n", CLI_TEXT_MAX >> 20);
+  free(text);
+  return NULL;
+}
+
 static char *plain_line(const char *prompt, bool interactive) {
   if (interactive) {
     fputs(prompt, stdout);
     fflush(stdout);
   }
   char *line = NULL;
-  size_t cap = 0;
-  ssize_t n = getline(&line, &cap, stdin);
-  if (n < 0) {
+  size_t n = 0, cap = 0;
+  for (int c = 0; c != '\n' && (c = getc(stdin)) != EOF;) {
+    if (n + 1 >= cap) {
+      char *grown = n < CLI_TEXT_MAX ? realloc(line, cap = cap * 2 + 128) : NULL;
+      if (!grown) return give_up(line);
+      line = grown;
+    }
+    line[n++] = (char)c;
+    line[n] = '\0';
+  }
+  if (ferror(stdin)) {
     free(line);
     return NULL;
   }
@@ -41,11 +55,10 @@ static char *one_line(const char *prompt, bool interactive) {
 static char *join(char *text, size_t *n, char *more) {
   const bool first = !text;
   size_t add = strlen(more);
-  char *grown = realloc(text, *n + add + 2);
+  char *grown = *n + add < CLI_TEXT_MAX ? realloc(text, *n + add + 2) : NULL;
   if (!grown) {
-    free(text);
     free(more);
-    return NULL;
+    return give_up(text);
   }
   if (!first) grown[(*n)++] = '\n';
   memcpy(grown + *n, more, add + 1);

@@ -39,7 +39,7 @@ void cli_open_standard_files(void) {
 
 static void on_deadline(int number) {
   (void)number;
-  _exit(128 + (int)interrupted);
+  if (interrupted) _exit(128 + (int)interrupted); /* else it was somebody else's */
 }
 
 static void on_signal(int number) {

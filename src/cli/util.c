@@ -84,7 +84,7 @@ char *cli_read_file(const char *verb, const char *path, size_t *length) {
   FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
   char *text = NULL;
   size_t n = 0, cap = 0;
-  while (f) {
+  while (f && n <= CLI_TEXT_MAX) {
     if (cap - n < 4097) {
       char *grown = realloc(text, cap = cap * 2 + 65536);
       if (!grown) {
@@ -98,6 +98,10 @@ char *cli_read_file(const char *verb, const char *path, size_t *length) {
     if (got == 0) break;
   }
   bool ok = f && !ferror(f) && text;
+  if (ok && n > CLI_TEXT_MAX) {
+    ok = false;
+    errno = EFBIG;
+  }
   if (!ok) {
     fprintf(stderr, "thimble %s: cannot read %s: %s\n", verb, f == stdin ? "standard input" : path, strerror(errno));
     free(text);

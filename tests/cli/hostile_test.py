@@ -294,6 +294,10 @@ class Files(Hostile):
             self.assertIn(b"cannot write to standard output", done.stderr)
             self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
 
+    def test_endless_input(self):
+        done = self.in_shell('"$1" run -m "$2" -f /dev/zero', (1,))
+        self.assertEqual(done.stderr, b"thimble run: cannot read /dev/zero: File too large\n")
+
     def test_closed_files(self):
         before = self.make_session()
         ask = '"$1" run -m "$2" --session "$3" -p "And of Italy?" -n 20 --temp 0 '

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include "thimble.h"
 
@@ -79,6 +80,26 @@ static int unwanted(int n, char **argv) {
   return 0;
 }
 
+/* The program has a handler of its own for the signal that the engine's time-out comes by; meanwhile this is the limit. */
+enum { LIMIT = 60 }; /* seconds of processor time */
+static void on_limit(int number) {
+  (void)number;
+  fuzz_broken(__FILE__, __LINE__, "a minute for one command line");
+}
+
+static int guarded_main(int argc, char **argv) {
+  struct sigaction engine;
+  struct itimerval limit = {.it_value = {.tv_sec = LIMIT}};
+  sigaction(SIGALRM, NULL, &engine);
+  signal(SIGPROF, on_limit);
+  setitimer(ITIMER_PROF, &limit, NULL);
+  const int code = thimble_main(argc, argv);
+  limit.it_value.tv_sec = 0;
+  setitimer(ITIMER_PROF, &limit, NULL);
+  sigaction(SIGALRM, &engine, NULL);
+  return code;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static char text[MAX_WORDS][WORD];
   char *argv[MAX_WORDS + 5];
@@ -102,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fuzz_write("stdin", in.p, in.n);
   fuzz_write("input.txt", in.p, in.n);
   FUZZ_CHECK(freopen("stdin", "rb", stdin));
-  const int code = thimble_main(argc, argv);
+  const int code = guarded_main(argc, argv);
   FUZZ_CHECK(code >= 0 && code <= 2);
   signal(SIGINT, SIG_DFL);
   signal(SIGTERM, SIG_DFL);
