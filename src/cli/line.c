@@ -22,7 +22,7 @@ static char *plain_line(const char *prompt, bool interactive) {
   }
   char *line = NULL;
   size_t n = 0, cap = 0;
-  for (int c = 0; c != '\n' && (c = getc(stdin)) != EOF;) {
+  for (int c = 0; c != '\n' && (c = getc_unlocked(stdin)) != EOF;) {
     if (n + 1 >= cap) {
       char *grown = n < CLI_TEXT_MAX ? realloc(line, cap = cap * 2 + 128) : NULL;
       if (!grown) return give_up(line);
