@@ -68,8 +68,6 @@ struct tb_kv_query {
   struct tb_acts acts;
   uint32_t n_q;
   uint32_t pos;
-  const int8_t *rows;  /* the same as codes of whole rows and their scales (simd/cluster): where clusters are attended to */
-  const float *scales;
 };
 
 /* Rows are addressed by index 0 … cap-1; `scratch` is TB_STORE_SCRATCH bytes of the calling thread, aligned to 64.

@@ -118,7 +118,7 @@ static struct tb_policy_need recall_need(const struct tb_policy_layer *l) {
   const size_t decode = tb_recall_decode_scratch(l->shape, cap_of(l), spill_of(l).n_pages);
   const size_t most = cluster > decode ? cluster : decode;
   if (most > need.scratch_bytes) need.scratch_bytes = most;
-  need.shared_bytes = tb_recall_decode_shared(l->shape, choices_of(l), l->n_ctx);
+  need.shared_bytes = tb_recall_decode_shared(l->shape, choices_of(l), l->n_ctx, cap_of(l), par.budget);
   for (int i = 0; l->plan->resident && i < 2; i++)
     need.chunk[i] = tb_plain_chunk(l, (enum tb_side)i);
   return need;

@@ -66,6 +66,7 @@ void tb_recall_keys_subtract(const struct tb_recall *r, uint32_t head, uint32_t 
 /* recall_decode.c: one query token. */
 void tb_recall_decode(struct tb_recall *r, struct tb_cache_work *w, uint32_t pos, const float *q, float *out);
 size_t tb_recall_decode_scratch(const struct tb_kv_shape *s, uint32_t cap, uint32_t n_pages);
-size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, uint32_t n_ctx);
+size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, uint32_t n_ctx, uint32_t cap,
+                               uint32_t budget);
 
 #endif

@@ -24,9 +24,15 @@ enum {
   REACH = 2, /* deviations above the mean; 1 to 3 recall alike, 0 and 4 less */
 };
 
+/* Rows of a chosen cluster; its number in `first` until they are looked up. */
+struct pick {
+  uint32_t first, end;
+};
+
 /* A block to attend to. */
 struct item {
   uint32_t block;
+  uint32_t pick;        /* the first chosen cluster that reaches into it */
   uint32_t rows[PARTS]; /* bit i of rows[p]: row 32·p + i of it was chosen */
   bool all;             /* all rows count: sinks, newest */
   uint16_t pages;       /* of a spilled block: those with chosen rows (tb_spill_block) */
@@ -39,8 +45,11 @@ struct decode {
   uint32_t pos, heads; /* heads: query heads of a choice */
   uint32_t per_choice; /* items there is room for */
   uint32_t split;      /* items of one */
+  uint32_t most_picks; /* of a choice; its picks end where its room ends */
   struct item *items;
   uint32_t *n_items;
+  struct pick *picks;
+  float *dots; /* q · centroid of each pick for each head of the choice */
   int8_t *q; /* codes of all query heads, their scales */
   float *dq;
 };
@@ -97,13 +106,21 @@ static void carve_shared(struct decode *j, const struct tb_kv_shape *s, uint32_t
   struct tb_arena a = {.base = base};
   j->n_items = tb_carve(&a, n_choices, sizeof *j->n_items);
   j->items = tb_carve(&a, (size_t)n_choices * j->per_choice, sizeof *j->items);
+  j->picks = tb_carve(&a, (size_t)n_choices * j->most_picks, sizeof *j->picks);
+  j->dots = tb_carve(&a, (size_t)s->n_head * j->most_picks, sizeof *j->dots);
   j->q = tb_carve(&a, s->n_head, s->d_k);
   j->dq = tb_carve(&a, s->n_head, sizeof *j->dq);
   *bytes = a.used;
 }
 
-size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, uint32_t n_ctx) {
-  struct decode j = {.per_choice = most_items(n_ctx)};
+/* A pick has a row of the budget at least. */
+static uint32_t most_picks(uint32_t cap, uint32_t budget) {
+  return cap < budget ? cap : budget;
+}
+
+size_t tb_recall_decode_shared(const struct tb_kv_shape *s, uint32_t n_choices, uint32_t n_ctx, uint32_t cap,
+                               uint32_t budget) {
+  struct decode j = {.per_choice = most_items(n_ctx), .most_picks = most_picks(cap, budget)};
   size_t bytes;
   carve_shared(&j, s, n_choices, NULL, &bytes);
   return bytes;
@@ -139,19 +156,25 @@ static bool none_of_16(const uint8_t *bin, int edge) {
 }
 
 struct chosen {
-  uint32_t *list, n; /* clusters in order */
+  struct pick *picks, *end; /* in order */
   uint32_t rows;
 };
 
-/* Clusters in bins from the top while they fit whole; then the newest of the next bin, as many as still fit. The list
- * takes the place of the scores. */
+/* q · centroid: the score of a cluster less what its reach adds. */
+static void note_dots(const struct decode *j, const struct memory *m, uint32_t i, const float *reach, float *dots) {
+  for (uint32_t g = 0; g < j->heads; g++)
+    dots[g] = m->s[(size_t)g * j->r->cap + i] - m->eq[g] * reach[i];
+}
+
+/* Clusters in bins from the top while they fit whole; then the newest of the next bin, as many as still fit. */
 static struct chosen choose_clusters(const struct decode *j, uint32_t choice, const struct memory *m,
-                                     const uint16_t *size) {
+                                     const uint16_t *size, const float *reach) {
   struct tb_recall *r = j->r;
   struct tb_recalled *counts = &r->counts[choice];
   const uint32_t n = tb_recall_n(r);
   uint8_t *marks = r->c.chosen + (size_t)choice * r->cap;
-  uint32_t hist[TB_CLUSTER_BINS] = {0}, left = r->par.budget, *end = (uint32_t *)(void *)m->s + n, *list = end;
+  struct pick *end = j->picks + (size_t)(choice + 1) * j->most_picks, *pick = end;
+  uint32_t hist[TB_CLUSTER_BINS] = {0}, left = r->par.budget;
   j->w->kernels->cluster_hist(hist, m->bin, m->s, r->cap, m->best, j->heads, size, n);
   int edge = TB_CLUSTER_BINS - 1;
   for (; edge >= 0 && hist[edge] <= left; edge--)
@@ -170,12 +193,13 @@ static struct chosen choose_clusters(const struct decode *j, uint32_t choice, co
     }
     if (take && size[i]) {
       counts->again += marks[i];
-      *--list = i;
+      (--pick)->first = i;
+      if (r->keys.inner) note_dots(j, m, i, reach, j->dots + (size_t)(pick - j->picks) * j->heads);
     }
     marks[i] = take;
   }
-  counts->chosen += (uint64_t)(end - list);
-  return (struct chosen){list, (uint32_t)(end - list), r->par.budget - left};
+  counts->chosen += (uint64_t)(end - pick);
+  return (struct chosen){pick, end, r->par.budget - left};
 }
 
 /* The first row of a cluster: sizes add up to whole segments. */
@@ -203,12 +227,14 @@ static void list_items(const struct decode *j, uint32_t choice, const uint16_t *
   const struct tb_recall *r = j->r;
   struct item *items = j->items + (size_t)choice * j->per_choice;
   uint32_t n = 0;
-  for (uint32_t at = 0; at < chosen.n; at++) {
-    uint32_t row = row_of(r, size, chosen.list[at]);
-    for (const uint32_t end = row + size[chosen.list[at]]; row < end;) {
+  for (struct pick *pick = chosen.picks; pick < chosen.end; pick++) {
+    const uint32_t cluster = pick->first;
+    uint32_t row = pick->first = row_of(r, size, cluster);
+    for (pick->end = row + size[cluster]; row < pick->end;) {
       const uint32_t block = row / TB_ATTN_BLOCK, first = row % TB_ATTN_BLOCK;
-      const uint32_t left = TB_ATTN_BLOCK - first, take = end - row < left ? end - row : left;
-      if (!n || items[n - 1].block != block + 1) items[n++] = (struct item){.block = block + 1};
+      const uint32_t left = TB_ATTN_BLOCK - first, take = pick->end - row < left ? pick->end - row : left;
+      if (!n || items[n - 1].block != block + 1)
+        items[n++] = (struct item){.block = block + 1, .pick = (uint32_t)(pick - j->picks)};
       mark_rows(&items[n - 1], first, first + take);
       row += take;
     }
@@ -221,16 +247,16 @@ static void list_items(const struct decode *j, uint32_t choice, const uint16_t *
 
 /* The spilled pages that hold rows of chosen clusters: the items learn of theirs, and they come into memory as far as
  * there is room; the others are read when it is their turn. */
-static void load_pages(const struct decode *j, uint32_t choice, unsigned thread, const uint16_t *size,
-                       struct chosen chosen, uint32_t *pages) {
+static void load_pages(const struct decode *j, uint32_t choice, unsigned thread, struct chosen chosen,
+                       uint32_t *pages) {
   const struct tb_recall *r = j->r;
   struct tb_spill *spill = r->plain.spill;
   const uint32_t each = TB_ATTN_BLOCK / spill->shape.page;
   struct item *item = j->items + (size_t)choice * j->per_choice;
   uint32_t n = 0;
-  for (uint32_t at = 0; at < chosen.n; at++) {
-    const uint32_t i = chosen.list[at], row = row_of(r, size, i), last = (row + size[i] - 1) / spill->shape.page;
-    uint32_t page = row / spill->shape.page;
+  for (const struct pick *pick = chosen.picks; pick < chosen.end; pick++) {
+    const uint32_t last = (pick->end - 1) / spill->shape.page;
+    uint32_t page = pick->first / spill->shape.page;
     if (n && pages[n - 1] == page) page++;
     for (; page <= last; page++) {
       while (item->block != page / each + 1)
@@ -282,11 +308,11 @@ static void choose_task(void *arg, size_t choice, unsigned thread) {
   const struct tb_recall *r = j->r;
   const struct tb_kv_shape *s = r->plain.shape;
   const struct memory m = memory_of(j, thread);
-  const uint16_t *size = r->c.size + (choice * j->heads / (s->n_head / s->n_kv)) * r->cap;
+  const size_t at = (choice * j->heads / (s->n_head / s->n_kv)) * r->cap;
   estimate(j, (uint32_t)choice, &m);
-  const struct chosen chosen = choose_clusters(j, (uint32_t)choice, &m, size);
-  list_items(j, (uint32_t)choice, size, chosen);
-  if (r->plain.spill) load_pages(j, (uint32_t)choice, thread, size, chosen, m.pages);
+  const struct chosen chosen = choose_clusters(j, (uint32_t)choice, &m, r->c.size + at, r->c.reach + at);
+  list_items(j, (uint32_t)choice, r->c.size + at, chosen);
+  if (r->plain.spill) load_pages(j, (uint32_t)choice, thread, chosen, m.pages);
   count_step(j, (uint32_t)choice, chosen.rows);
 }
 
@@ -347,25 +373,34 @@ static void add(float *restrict s, const float *restrict x, uint32_t n) {
 }
 
 /* Scores of the rows of `parts`; -inf for those that were not chosen. */
-static void score_chosen(const struct attend *a, const struct item *item, struct tb_block b, struct tb_block parts) {
-  const bool packed = a->p->k.main.ops->granule > 1;
-  const uint32_t n = parts.end - parts.first;
-  float none[TB_ATTN_BLOCK], *s = a->m->scores;
-  for (uint32_t i = 0; i < n; i++)
-    none[i] = -INFINITY;
-  if (packed)
-    tb_plain_score(a->p, a->kv, &a->q, within(b, parts), s, a->scratch);
-  else
-    for (uint32_t g = 0; g < a->j->heads; g++)
-      memcpy(s + g * TB_ATTN_BLOCK, none, n * sizeof *s);
+static void score_rows(const struct attend *a, const struct item *item, struct tb_block b, struct tb_block parts) {
+  float *s = a->m->scores;
+  for (uint32_t g = 0; g < a->j->heads; g++)
+    for (uint32_t i = 0; i < parts.end - parts.first; i++)
+      s[g * TB_ATTN_BLOCK + i] = -INFINITY;
   struct tb_block run;
   for (uint32_t at = parts.first; next_run(item, &at, &run);)
-    if (packed)
-      memset(none + (run.first - parts.first), 0, (run.end - run.first) * sizeof *none);
-    else
-      tb_plain_score(a->p, a->kv, &a->q, within(b, run), s + (run.first - parts.first), a->scratch);
-  for (uint32_t g = 0; packed && g < a->j->heads; g++)
-    add(s + g * TB_ATTN_BLOCK, none, n);
+    tb_plain_score(a->p, a->kv, &a->q, within(b, run), s + (run.first - parts.first), a->scratch);
+}
+
+/* The same where all rows are scored together and kept less their centroids, whose scores are known. */
+static void score_packed(const struct attend *a, const struct item *item, struct tb_block b, struct tb_block parts) {
+  const struct decode *j = a->j;
+  const struct pick *end = j->picks + (size_t)(a->head / j->heads + 1) * j->most_picks;
+  const uint32_t first = (item->block - 1) * TB_ATTN_BLOCK + parts.first, n = parts.end - parts.first;
+  tb_plain_score(a->p, a->kv, &a->q, within(b, parts), a->m->scores, a->scratch);
+  for (uint32_t g = 0; g < j->heads; g++) {
+    float more[TB_ATTN_BLOCK];
+    for (uint32_t i = 0; i < n; i++)
+      more[i] = -INFINITY;
+    for (const struct pick *pick = j->picks + item->pick; pick < end && pick->first < first + n; pick++) {
+      const uint32_t from = pick->first > first ? pick->first - first : 0, to = pick->end - first;
+      const float dot = j->r->keys.inner ? j->dots[(size_t)(pick - j->picks) * j->heads + g] : 0;
+      for (uint32_t i = from; i < to && i < n; i++)
+        more[i] = dot;
+    }
+    add(a->m->scores + g * TB_ATTN_BLOCK, more, n);
+  }
 }
 
 static void accum_chosen(const struct attend *a, const struct item *item, struct tb_block b, struct tb_block parts) {
@@ -387,8 +422,10 @@ static void attend_item(const struct attend *a, const struct item *item, uint32_
   const struct tb_block parts = item->all ? (struct tb_block){0, b.end - b.first} : parts_of(item);
   if (item->all)
     tb_plain_score(p, a->kv, &a->q, b, a->m->scores, a->scratch);
+  else if (p->k.main.ops->granule > 1)
+    score_packed(a, item, b, parts);
   else
-    score_chosen(a, item, b, parts);
+    score_rows(a, item, b, parts);
   float nearest = -INFINITY;
   for (uint32_t g = 0; g < j->heads; g++)
     nearest = fmaxf(nearest,
@@ -420,8 +457,6 @@ static void attend_task(void *arg, size_t task, unsigned thread) {
     a.p = &view;
   }
   a.q = tb_plain_query(&r->plain, j->w, head, j->heads, j->pos);
-  a.q.rows = j->q + (size_t)head * s->d_k;
-  a.q.scales = j->dq + head;
   memset(m.acc, 0, j->heads * s->d_v * sizeof *m.acc);
   for (uint32_t g = 0; g < j->heads; g++) {
     float *part = tb_plain_partial(&r->plain, j->w, split, head + g);
@@ -459,6 +494,7 @@ void tb_recall_decode(struct tb_recall *r, struct tb_cache_work *w, uint32_t pos
   static const float zero[TB_CLUSTER_D_MAX] = {0};
   size_t unused;
   j.per_choice = most_items(r->n_ctx);
+  j.most_picks = most_picks(r->cap, r->par.budget);
   carve_shared(&j, s, r->n_choices, w->shared, &unused);
   tb_plain_load_query(&r->plain, w, q);
   w->kernels->cluster_code(j.q, j.dq, w->query, s->d_k, zero, s->n_head, s->d_k);
