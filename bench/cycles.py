@@ -4,6 +4,7 @@ executes is written down in order, and LLVM's machine code analyser (llvm-mca) s
 exactly that sequence. Loads are taken to hit the first-level cache: this is arithmetic, memory is predict.py's part.
 
 usage: cycles.py BUILD_DIR [--kernels REGEX] [--heads N]     BUILD_DIR: an aarch64 build without SLEEF (aarch64-musl)
+       cycles.py --table FILE [--kernels REGEX] [--heads N]  what was printed into FILE, as a table, a kernel a line
 
 One line per kernel "function/format/tier" and core: instructions and cycles per unit, the fewest cycles a unit can take
 (its multiply instructions at the core's rate, or its loads and stores where there are none), and the bytes of cache or
@@ -32,7 +33,8 @@ CORES = {
 QEMU_CPU = {"neon": "cortex-a72", "dotprod": "cortex-a76", "i8mm": "max,sve=off"}
 
 # Shapes of cycles.c and kernels_calls.h.
-WIDTH, ROWS, COLUMNS, HEAD, TOKENS = 1024, 32, 16, 128, 160
+WIDTH, ROWS, HEAD, TOKENS, KEYS = 1024, 32, 128, 160, 16
+GEMM_WIDTH, GEMM_COLUMNS = 512, 64
 
 
 def row_bytes(fmt, values):
@@ -48,7 +50,7 @@ def work(function, fmt, heads):
     if function == "gemv":
         return ROWS * WIDTH, row_bytes(fmt, ROWS * WIDTH), "MAC", 1
     if function == "gemm":
-        return ROWS * WIDTH * COLUMNS, row_bytes(fmt, ROWS * WIDTH), "MAC", 1
+        return ROWS * GEMM_WIDTH * GEMM_COLUMNS, row_bytes(fmt, ROWS * GEMM_WIDTH), "MAC", 1
     if function in ("attn_score", "attn_accum"):
         return TOKENS * heads, row_bytes(fmt, TOKENS * HEAD), "token-head", HEAD
     if function == "attn_score_keys2" or function == "attn_accum_values2":
@@ -70,10 +72,8 @@ def work(function, fmt, heads):
     if function == "cluster_score":
         return TOKENS * heads, TOKENS * HEAD, "token-head", HEAD
     if function == "cluster_assign":
-        return TOKENS * COLUMNS * HEAD, 0, "MAC", 1
-    if function == "cluster_hist":
-        return TOKENS, 0, "value", 0
-    if function == "merge_scale":
+        return TOKENS * KEYS * HEAD, 0, "MAC", 1
+    if function in ("cluster_hist", "merge_scale"):  # scores: one per token and query head
         return TOKENS * heads, 0, "value", 0
     if function.startswith(("kvpack", "kvdequant", "rope", "hadamard")):
         return HEAD, 0, "value", 0
@@ -184,12 +184,36 @@ def fewest(options, lines, macs, known={}):  # noqa: B006 (a cache)
     return max(1, len(memory) / 2)  # two a cycle
 
 
+def table(path, heads, kernels):
+    """Prints the section of `heads` in a file of results, cores side by side: cycles, and how much of the fewest they are."""
+    found, section = {}, 0
+    with open(path, encoding="utf-8") as f:
+        for line in f:
+            head = re.match(r"head size 128, 160 tokens, (\d+) query heads", line)
+            row = re.match(r"(\S+) +(A\d+) +(MAC|token-head|value) +([\d.]+) +([\d.]+) +[\d.]+ +(\d+ %)", line)
+            section = int(head.group(1)) if head else section
+            if row and section == heads and re.search(kernels, row.group(1)):
+                name, core, unit, insns, cycles, share = row.groups()
+                found.setdefault((name, unit, insns), {})[core] = f"{cycles} | {share}"
+    cores = [core for core in ("A72", "A76", "A710") if any(core in at for at in found.values())]
+    print("| kernel | unit | insns | " + " | ".join(f"{c}, cycles | of it" for c in cores) + " |")
+    print("|---|---|---:|" + "---:|---:|" * len(cores))
+    for (name, unit, insns), at in found.items():
+        print(f"| {name} | {unit} | {insns} | " + " | ".join(at.get(c, " | ") for c in cores) + " |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("build")
+    parser.add_argument("build", nargs="?")
+    parser.add_argument("--table", metavar="FILE")
     parser.add_argument("--kernels", default=".", help="regular expression on function/format/tier")
     parser.add_argument("--heads", type=int, default=4, help="query heads per KV head (4)")
     a = parser.parse_args()
+    if a.table:
+        table(a.table, a.heads, a.kernels)
+        return 0
+    if not a.build:
+        parser.error("BUILD_DIR or --table FILE")
     with tempfile.TemporaryDirectory() as folder:
         program = Program(folder, a.build)
         print(f"head size {HEAD}, {TOKENS} tokens, {a.heads} query heads per KV head")
@@ -205,6 +229,7 @@ def main():
                 rate = f"{size / cycles * ghz * 4:9.2f}" if size else f"{'':9}"
                 print(f"{'/'.join(row).replace('/-/', '/'):34} {core:5} {unit:10} {len(lines) / units:8.3f} "
                       f"{cycles / units:8.3f} {least / units:8.3f} {100 * least / cycles:4.0f} % {rate}", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
