@@ -248,10 +248,11 @@ static enum tb_status make_image(struct tb_gguf_writer *w, const struct plan *p,
   enum tb_status s = tb_gguf_writer_header(w, &header, &n_header, err);
   if (s) return s;
   const uint64_t n_data = tb_gguf_writer_data_bytes(w);
-  unsigned char *image = tb_alloc(a, n_header + (size_t)n_data, 1), *at = image + n_header;
+  unsigned char *image = tb_alloc(a, n_header + (size_t)n_data, 1);
   if (!image)
     return tb_fail(err, TB_E_NOMEM, "no memory for %.1f MiB of random weights", (double)(n_header + n_data) / 0x1p20);
   memcpy(image, header, n_header);
+  unsigned char *at = image + n_header;
   for (size_t i = 0; i < p->n; i++) {
     const struct tensor *t = &p->at[i];
     const size_t bytes = tb_row_bytes(t->format, (size_t)t->ne[0]) * (size_t)t->ne[1],
