@@ -2,7 +2,8 @@
  * and every system call of making a context, saving and restoring fails in turn, and of evaluating where that needs the
  * system: a typed error or success, nothing leaks, and the conversation goes on as if nothing had happened.
  *
- * usage: faults_kinds [STRIDE]   (every STRIDE-th call; 1: all of them. Without: a short form.) */
+ * usage: faults_kinds [STRIDE]   (every STRIDE-th call, of evaluating every third of these, other thirds for other faults; 1:
+ * all of them. Without: a short form.) */
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
@@ -304,7 +305,7 @@ static void evaluation_under_faults(void **state) {
     memcpy(want, tb_logits(c), sizeof want);
     const double bound = 1.5 * taken_back(c, want);
     for (size_t f = 0; f < FAULTS; f++)
-      for (size_t at = 1 + (k + f) % stride;; at += 3 * stride) {
+      for (size_t at = 1 + (k + f) % (3 * stride);; at += 3 * stride) {
         assert_int_equal(tb_truncate(c, 0, NULL), TB_OK);
         faults_start(at, faulty[f].for_ever, faulty[f].error);
         enum tb_status s = talk(c, &err);
