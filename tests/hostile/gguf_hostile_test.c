@@ -21,7 +21,7 @@ static double cpu_seconds(void) {
 
 /* What emulation and sanitizers may take longer. */
 static double slowdown(void) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef TB_SANITIZED
   return 20;
 #else
   return tb_check_short() ? 100 : 1;

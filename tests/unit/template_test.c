@@ -320,7 +320,7 @@ static char *repeat(const char *head, const char *unit, int n, const char *tail)
   return s;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef TB_SANITIZED
 enum { SMALL_STACK = 1 << 20 }; /* sanitizers widen every frame */
 #else
 enum { SMALL_STACK = 160 << 10 };

@@ -7,6 +7,7 @@ if(TB_SANITIZE)
   endif()
   add_compile_options(-fsanitize=${TB_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${TB_SANITIZE})
+  add_compile_definitions(TB_SANITIZED=1) # for tests: frames are wider, everything takes longer
 endif()
 
 # Branch coverage of the files that read untrusted input (tests/coverage.sh). Only these are instrumented.
