@@ -382,7 +382,7 @@ static void recall_recalled(const struct tb_policy *self, struct tb_recalled *co
 }
 
 const struct tb_policy_ops tb_policy_recall = {.name = "recall",
-                                               .revision = 2, /* what a cluster is by default, and what is kept of packed keys */
+                                               .revision = 2, /* default clusters; packed keys less their centroids */
                                                .check = recall_check,
                                                .need = recall_need,
                                                .create = recall_create,

@@ -19,7 +19,7 @@
 enum {
   TASKS = 40, /* a layer's attention in about as many, as plain_decode.c: each begins with a wait for memory */
   SPLIT_BLOCKS = 4,
-  AHEAD = 2,  /* items whose rows are asked for before their turn */
+  AHEAD = 2, /* items whose rows are asked for before their turn */
   PARTS = TB_ATTN_BLOCK / TB_ATTN_PART,
   REACH = 2, /* deviations above the mean; 1 to 3 recall alike, 0 and 4 less */
 };
@@ -50,7 +50,7 @@ struct decode {
   uint32_t *n_items;
   struct pick *picks;
   float *dots; /* q · centroid of each pick for each head of the choice */
-  int8_t *q; /* codes of all query heads, their scales */
+  int8_t *q;   /* codes of all query heads, their scales */
   float *dq;
 };
 
@@ -141,8 +141,8 @@ static void estimate(const struct decode *j, uint32_t choice, const struct memor
       square += q[g * d + c] * q[g * d + c];
     m->eq[g] = REACH * sqrtf(square);
   }
-  k->cluster_score(m->s, r->cap, j->q + (size_t)head * d, j->dq + head, m->eq, j->heads, r->c.codes + at * d, r->c.scale + at, r->c.reach + at, n,
-                   d);
+  k->cluster_score(m->s, r->cap, j->q + (size_t)head * d, j->dq + head, m->eq, j->heads, r->c.codes + at * d,
+                   r->c.scale + at, r->c.reach + at, n, d);
   for (uint32_t g = 0; g < j->heads; g++)
     m->best[g] = k->attn_max(m->s + (size_t)g * r->cap, n);
 }
