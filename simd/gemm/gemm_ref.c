@@ -7,7 +7,7 @@ static void gemm(float *y, size_t ldy, const void *w, size_t row_bytes, size_t r
                  tb_gemv_t *gemv) {
   for (size_t c = 0; c < n_cols; c++) {
     struct tb_acts column = *x;
-    column.f += c * x->ldf;
+    if (x->f) column.f += c * x->ldf;
     if (x->q) {
       column.q += c * x->k;
       column.d += c * (x->k / 32);
