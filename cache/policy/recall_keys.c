@@ -4,41 +4,29 @@
  *
  * Decoding scores all centroids before it chooses, and adds the chosen ones' scores to those of what is left
  * (recall_decode.c). Prompts and truncation want whole rows: main of the K side gets the operations of its type but
- * expand, which adds the centroids. It knows a row's cluster by the position: p - base among the clustered ones, wherever
- * main keeps the row. */
+ * expand, which adds the centroids. It knows a row's cluster by the position: p - base among the clustered ones,
+ * wherever main keeps the row. */
 #include "cache/policy/recall.h"
 
-/* A KV head's clusters from the one that holds a row on. */
-struct walk {
-  const uint16_t *size;
-  uint32_t i, at; /* the cluster, its first row */
-};
-
-static struct walk walk_from(const struct tb_recall *r, uint32_t head, uint32_t row) {
-  const uint32_t segment = row / r->par.segment;
-  struct walk w = {.size = r->c.size + (size_t)head * r->cap,
-                   .i = segment * (r->par.segment / r->par.cluster),
-                   .at = segment * r->par.segment};
-  while (w.at + w.size[w.i] <= row)
-    w.at += w.size[w.i++];
-  return w;
-}
-
+/* x += factor · centroid of its cluster, for n rows from the clustered one `first` on. */
 static void add_centroids(const struct tb_recall *r, uint32_t head, uint32_t first, uint32_t n, float factor, float *x,
                           size_t ldx) {
-  const uint32_t d = r->plain.shape->d_k;
+  const uint32_t d = r->plain.shape->d_k, segment = first / r->par.segment;
   const size_t clusters = (size_t)head * r->cap;
   const int8_t *codes = r->c.codes + clusters * d;
+  const uint16_t *size = r->c.size + clusters;
   float centroid[TB_CLUSTER_D_MAX];
-  uint32_t t = 0;
-  for (struct walk w = walk_from(r, head, first); t < n; w.at += w.size[w.i++]) {
-    const uint32_t end = w.at + w.size[w.i] - first < n ? w.at + w.size[w.i] - first : n;
-    const float scale = factor * r->c.scale[clusters + w.i];
-    for (uint32_t c = 0; t < end && c < d; c++)
-      centroid[c] = scale * (float)codes[tb_cluster_place(w.i, c, d)];
-    for (; t < end; t++)
+  uint32_t i = segment * (r->par.segment / r->par.cluster); /* a cluster, */
+  uint32_t end = segment * r->par.segment;                  /* and where the rows of those before it end */
+  for (uint32_t t = first; t < first + n; i++) {
+    end += size[i];
+    if (end <= t) continue;
+    const float scale = factor * r->c.scale[clusters + i];
+    for (uint32_t c = 0; c < d; c++)
+      centroid[c] = scale * (float)codes[tb_cluster_place(i, c, d)];
+    for (; t < end && t < first + n; t++)
       for (uint32_t c = 0; c < d; c++)
-        x[t * ldx + c] += centroid[c];
+        x[(t - first) * ldx + c] += centroid[c];
   }
 }
 

@@ -193,11 +193,6 @@ static void test_rows_return(void **state) {
   rig_free(&r);
 }
 
-struct last {
-  unsigned char *piece[2];
-  size_t bytes[2];
-};
-
 /* Packed keys are kept less their centroids, which is most of these keys: by a prompt and by one token alike. */
 static void test_centroids(void **state) {
   (void)state;
@@ -225,6 +220,11 @@ static void test_centroids(void **state) {
       if (!(after < 0.6 * before)) fail_msg("%s, %u tokens: %.4f instead of %.4f", types[i], n, after, before);
     }
 }
+
+struct last {
+  unsigned char *piece[2];
+  size_t bytes[2];
+};
 
 static enum tb_status note(void *user, unsigned char *piece, size_t bytes, struct tb_error *err) {
   struct last *l = user;
@@ -287,6 +287,7 @@ static void test_refusals(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_full_budget_is_dense), cmocka_unit_test(test_more_is_better), cmocka_unit_test(test_needle),
-      cmocka_unit_test(test_centroids), cmocka_unit_test(test_rows_return),          cmocka_unit_test(test_damaged_state),  cmocka_unit_test(test_refusals)};
+      cmocka_unit_test(test_centroids),            cmocka_unit_test(test_rows_return),    cmocka_unit_test(test_damaged_state),
+      cmocka_unit_test(test_refusals)};
   return cmocka_run_group_tests(tests, setup, NULL);
 }
