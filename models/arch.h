@@ -11,8 +11,8 @@ struct tb_arch {
   const char *name; /* general.architecture */
   /* Reads hyper-parameters and binds the weights. */
   enum tb_status (*load)(struct tb_model *model, struct tb_error *err);
-  /* One pass over the layers: p->x holds the embedded tokens and leaves as the last layer's output (before the final
-   * norm), keys and values are in the cache. */
+  /* One pass over the layers from p->first on: p->x holds what goes into that one (the embedded tokens into layer 0) and
+   * leaves as the last layer's output (before the final norm), keys and values are in the cache. */
   void (*forward)(struct tb_pass *p);
 };
 

@@ -11,7 +11,7 @@ static enum tb_status load(struct tb_model *m, struct tb_error *err) {
 }
 
 static void forward(struct tb_pass *p) {
-  for (uint32_t il = 0; il < p->model->hp.n_layer; il++) {
+  for (uint32_t il = p->first; il < p->model->hp.n_layer; il++) {
     const struct tb_layer *l = &p->model->layers[il];
 
     tb_op_norm(p, l->attn_norm);

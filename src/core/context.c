@@ -369,10 +369,8 @@ void tb_context_reach(struct tb_context *c, uint32_t n) {
   c->n_angles = end;
 }
 
-/* One batch through the layers; p->x holds the outputs of the last `wanted` tokens afterwards. Fails as tb_cache_finish
- * does. */
-static enum tb_status run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n, uint32_t wanted,
-                                struct tb_error *err) {
+/* The next n tokens: what a pass over them begins with. */
+static void begin(struct tb_context *c, const tb_token *tokens, uint32_t n, uint32_t wanted) {
   struct tb_pass *p = &c->pass;
   p->n = n;
   p->wanted = wanted;
@@ -381,8 +379,15 @@ static enum tb_status run_batch(struct tb_context *c, const tb_token *tokens, ui
   memcpy(c->history + p->pos, tokens, n * sizeof *tokens);
   tb_context_reach(c, p->pos + n);
   tb_cache_step(c->cache, n);
-  tb_op_embed(p);
-  c->model->arch->forward(p);
+}
+
+/* One batch through the layers; p->x holds the outputs of the last `wanted` tokens afterwards. Fails as tb_cache_finish
+ * does. */
+static enum tb_status run_batch(struct tb_context *c, const tb_token *tokens, uint32_t n, uint32_t wanted,
+                                struct tb_error *err) {
+  begin(c, tokens, n, wanted);
+  tb_op_embed(&c->pass);
+  c->model->arch->forward(&c->pass);
   return tb_cache_finish(c->cache, err);
 }
 
@@ -437,6 +442,20 @@ enum tb_status tb_eval_prompt(struct tb_context *c, const tb_token *tokens, size
   return tb_eval(c, tokens + keep, n - keep, progress, user, err);
 }
 
+/* The logits of a batch, one token after the other; before it, `done` of n were evaluated. */
+static enum tb_status show_batch(struct tb_context *c, uint32_t batch, size_t done, size_t n, tb_logits_fn each,
+                                 void *user, struct tb_error *err) {
+  enum tb_status status = TB_OK;
+  for (uint32_t first = 0; !status && first < batch; first += c->logits_columns) {
+    uint32_t columns = batch - first < c->logits_columns ? batch - first : c->logits_columns;
+    status = run_head(c, first, columns, err);
+    for (uint32_t i = 0; !status && i < columns; i++)
+      if (!each(user, done + first + i, c->logits + (size_t)i * c->model->hp.n_vocab))
+        status = tb_fail(err, TB_E_CANCELLED, "cancelled after %zu of %zu tokens", done + first + i + 1, n);
+  }
+  return status;
+}
+
 enum tb_status tb_eval_all(struct tb_context *c, const tb_token *tokens, size_t n, tb_logits_fn each, void *user,
                            struct tb_error *err) {
   enum tb_status status = check_tokens(c, tokens, n, err);
@@ -444,13 +463,7 @@ enum tb_status tb_eval_all(struct tb_context *c, const tb_token *tokens, size_t 
   for (size_t done = 0; !status && done < n;) {
     uint32_t batch = n - done < c->n_batch ? (uint32_t)(n - done) : c->n_batch;
     status = run_batch(c, tokens + done, batch, batch, err);
-    for (uint32_t first = 0; !status && first < batch; first += c->logits_columns) {
-      uint32_t columns = batch - first < c->logits_columns ? batch - first : c->logits_columns;
-      status = run_head(c, first, columns, err);
-      for (uint32_t i = 0; !status && i < columns; i++)
-        if (!each(user, done + first + i, c->logits + (size_t)i * c->model->hp.n_vocab))
-          status = tb_fail(err, TB_E_CANCELLED, "cancelled after %zu of %zu tokens", done + first + i + 1, n);
-    }
+    if (!status) status = show_batch(c, batch, done, n, each, user, err);
     done += batch;
   }
   return status;
@@ -469,6 +482,46 @@ enum tb_status tb_truncate(struct tb_context *c, uint32_t n, struct tb_error *er
 }
 
 /* ------------------------------------------------------------------------------------------------------ filling */
+
+/* What a layer appended of the step's tokens once, put into its place again. */
+static void put_layer(struct tb_context *c, const struct tb_seen *seen, uint32_t il) {
+  struct tb_pass *p = &c->pass;
+  const struct tb_layer *l = &c->model->layers[il];
+  const size_t k = (size_t)l->n_kv * l->d_k, v = (size_t)l->n_kv * l->d_v;
+  memcpy(p->k, seen->k[il] + p->pos * k, p->n * k * sizeof *p->k); /* the cache overwrites them */
+  memcpy(p->v, seen->v[il] + p->pos * v, p->n * v * sizeof *p->v);
+  tb_cache_append(c->cache, il, p->k, p->v);
+  tb_cache_attend(c->cache, il, NULL, NULL);
+}
+
+enum tb_status tb_context_put(struct tb_context *c, const tb_token *tokens, uint32_t n, const struct tb_seen *seen,
+                              struct tb_error *err) {
+  enum tb_status status = check_tokens(c, tokens, n, err);
+  c->has_logits = false;
+  for (uint32_t done = 0; !status && done < n; done += c->pass.n) {
+    begin(c, tokens + done, n - done < c->n_batch ? n - done : c->n_batch, 0);
+    for (uint32_t il = 0; il < c->model->hp.n_layer; il++)
+      put_layer(c, seen, il);
+    status = tb_cache_finish(c->cache, err);
+  }
+  return status;
+}
+
+enum tb_status tb_context_resume(struct tb_context *c, const tb_token *tokens, uint32_t n, const struct tb_seen *seen,
+                                 uint32_t first, const float *x, tb_logits_fn each, void *user, struct tb_error *err) {
+  enum tb_status status = check_tokens(c, tokens, n, err);
+  if (status) return status;
+  c->has_logits = false;
+  begin(c, tokens, n, n);
+  for (uint32_t il = 0; il < first; il++)
+    put_layer(c, seen, il);
+  memcpy(c->pass.x, x, (size_t)n * c->model->hp.n_embd * sizeof *x);
+  c->pass.first = first;
+  c->model->arch->forward(&c->pass);
+  c->pass.first = 0;
+  status = tb_cache_finish(c->cache, err);
+  return status ? status : show_batch(c, n, 0, n, each, user, err);
+}
 
 enum tb_status tb_fill_synthetic(struct tb_context *c, uint32_t n, uint64_t seed, struct tb_error *err) {
   struct tb_rng rng = {seed};

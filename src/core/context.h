@@ -50,6 +50,18 @@ enum tb_status tb_context_make_plan(const struct tb_context_options *o, uint32_t
 void tb_context_make_shapes(const struct tb_model *m, const struct tb_rope_table *rope,
                             const struct tb_profile *profile, struct tb_kv_shape *shapes);
 
+/* Keys and values that layers appended once: token t's at k[layer] + t·n_kv·d_k and v[layer] + t·n_kv·d_v. */
+struct tb_seen {
+  float **k, **v;
+};
+/* Puts the next n tokens of `seen` into the cache; nothing is computed. As many batches as it takes. */
+enum tb_status tb_context_put(struct tb_context *c, const tb_token *tokens, uint32_t n, const struct tb_seen *seen,
+                              struct tb_error *err);
+/* As tb_eval_all of a batch (n ≤ n_batch), from layer `first` on: x (n × n_embd) goes into it, the layers below append
+ * what was seen. */
+enum tb_status tb_context_resume(struct tb_context *c, const tb_token *tokens, uint32_t n, const struct tb_seen *seen,
+                                 uint32_t first, const float *x, tb_logits_fn each, void *user, struct tb_error *err);
+
 /* Before the cache holds n tokens: makes what the first n positions need. */
 void tb_context_reach(struct tb_context *c, uint32_t n);
 

@@ -27,6 +27,7 @@ struct tb_pass {
   struct tb_cache *cache;
   const struct tb_rope_table *rope;
   uint32_t n, pos;
+  uint32_t first; /* the layer that x goes into: 0 but for tb_context_resume */
   uint32_t wanted; /* the last tokens, whose outputs are wanted: behind the last attention only these go on, and n is
                       their number */
   const tb_token *tokens;
