@@ -3,6 +3,7 @@
 #include "simd/kernels.h"
 
 #include <string.h>
+#include "simd/attn/ahead.h"
 
 enum {
   SCORE_HEADS = TB_WIDE ? 4 : 2, /* heads that score serves at once; 4 × 4 or 2 × 2 sums are held */
@@ -12,6 +13,11 @@ enum {
   ACCUM_HALVES = TB_WIDE ? 2 : 1,
   ACCUM_CHUNK = 32, /* rows per chain: part of the contract */
 };
+
+/* About: what lies between two values of a row. */
+TB_INLINE size_t value_bytes(enum tb_format fmt) {
+  return fmt == TB_FMT_f32 ? 4 : fmt == TB_FMT_f16 ? 2 : 1;
+}
 
 /* Stored values c … c+15 of a row (f32, f16) or the codes of one half (c = 0, 16) of a block (q8_0, q4_0). */
 TB_INLINE v16 load_values(enum tb_format fmt, const unsigned char *row, size_t c) {
@@ -40,11 +46,12 @@ TB_INLINE void score_step(v16 *sum, const v16 *kv, const v16 *qv, int rows, int 
 }
 
 TB_INLINE void score_tile(enum tb_format fmt, int rows, int heads, float *s, size_t lds, const float *q, size_t ldq,
-                          const unsigned char *k, size_t stride, size_t d) {
+                          const unsigned char *k, size_t stride, size_t d, size_t ahead) {
   v16 sum[16], kv[4], qv[4];
   TB_UNROLL for (int i = 0; i < 16; i++) sum[i] = v16_zero();
   size_t c = 0;
   for (; c + 16 <= d; c += 16) {
+    fetch_ahead(k + c * (size_t)rows * value_bytes(fmt), 16 * (size_t)rows * value_bytes(fmt), ahead);
     TB_UNROLL for (int r = 0; r < rows; r++) kv[r] = load_values(fmt, k + (size_t)r * stride, c);
     TB_UNROLL for (int g = 0; g < heads; g++) qv[g] = v16_load(q + (size_t)g * ldq + c);
     score_step(sum, kv, qv, rows, heads);
@@ -61,27 +68,28 @@ TB_INLINE void score_tile(enum tb_format fmt, int rows, int heads, float *s, siz
 
 /* All rows of a chunk for `heads` heads. */
 TB_INLINE void score_rows(enum tb_format fmt, int heads, float *s, size_t lds, const float *q, size_t ldq,
-                          const unsigned char *k, size_t stride, size_t n, size_t d) {
+                          const unsigned char *k, size_t stride, size_t n, size_t d, size_t ahead) {
   const int rows = TB_WIDE || heads == 1 ? 4 : 2;
   size_t t = 0;
   for (; t + (size_t)rows <= n; t += (size_t)rows)
-    score_tile(fmt, rows, heads, s + t, lds, q, ldq, k + t * stride, stride, d);
-  for (; t < n; t++) score_tile(fmt, 1, heads, s + t, lds, q, ldq, k + t * stride, stride, d);
+    score_tile(fmt, rows, heads, s + t, lds, q, ldq, k + t * stride, stride, d, ahead);
+  for (; t < n; t++) score_tile(fmt, 1, heads, s + t, lds, q, ldq, k + t * stride, stride, d, ahead);
 }
 
 TB_INLINE void score(enum tb_format fmt, float *s, size_t lds, const struct tb_acts *q, size_t n_q, const void *k,
                      size_t stride, size_t n, size_t d) {
+  const size_t ahead = ahead_of(n);
   for (size_t t = 0; t < n; t += SCORE_CHUNK) {
     const size_t m = n - t < SCORE_CHUNK ? n - t : SCORE_CHUNK;
     const unsigned char *rows = (const unsigned char *)k + t * stride;
     size_t g = 0;
     for (; g + SCORE_HEADS <= n_q; g += SCORE_HEADS)
-      score_rows(fmt, SCORE_HEADS, s + g * lds + t, lds, q->f + g * q->ldf, q->ldf, rows, stride, m, d);
+      score_rows(fmt, SCORE_HEADS, s + g * lds + t, lds, q->f + g * q->ldf, q->ldf, rows, stride, m, d, ahead);
     float *rest = s + g * lds + t;
     const float *f = q->f + g * q->ldf;
-    if (SCORE_HEADS > 3 && n_q - g == 3) score_rows(fmt, 3, rest, lds, f, q->ldf, rows, stride, m, d);
-    if (SCORE_HEADS > 2 && n_q - g == 2) score_rows(fmt, 2, rest, lds, f, q->ldf, rows, stride, m, d);
-    if (n_q - g == 1) score_rows(fmt, 1, rest, lds, f, q->ldf, rows, stride, m, d);
+    if (SCORE_HEADS > 3 && n_q - g == 3) score_rows(fmt, 3, rest, lds, f, q->ldf, rows, stride, m, d, ahead);
+    if (SCORE_HEADS > 2 && n_q - g == 2) score_rows(fmt, 2, rest, lds, f, q->ldf, rows, stride, m, d, ahead);
+    if (n_q - g == 1) score_rows(fmt, 1, rest, lds, f, q->ldf, rows, stride, m, d, ahead);
   }
 }
 
@@ -89,11 +97,12 @@ TB_INLINE void score(enum tb_format fmt, float *s, size_t lds, const struct tb_a
 
 /* acc[g·ld + c + …] += Σ_t w[g·ldw + t] · values of row t, t < n ≤ ACCUM_CHUNK; `width` v16, the last of `last` lanes. */
 TB_INLINE void accum_tile(enum tb_format fmt, int heads, int width, float *acc, size_t ld, const float *w, size_t ldw,
-                          const unsigned char *v, size_t stride, size_t n, size_t c, size_t last) {
+                          const unsigned char *v, size_t stride, size_t n, size_t c, size_t last, size_t ahead) {
   v16 sum[ACCUM_HEADS * ACCUM_WIDTH > ACCUM_HEADS * 2 ? ACCUM_HEADS * ACCUM_WIDTH : ACCUM_HEADS * 2];
   TB_UNROLL for (int i = 0; i < heads * width; i++) sum[i] = v16_zero();
   for (size_t t = 0; t < n; t++) {
     const unsigned char *row = v + t * stride;
+    fetch_ahead(row + c * value_bytes(fmt), 16 * (size_t)width * value_bytes(fmt), ahead);
     v16 weight[ACCUM_HEADS];
     TB_UNROLL for (int g = 0; g < heads; g++) weight[g] = v16_set1(w[(size_t)g * ldw + t]);
     TB_UNROLL for (int j = 0; j < width; j++) {
@@ -111,32 +120,34 @@ TB_INLINE void accum_tile(enum tb_format fmt, int heads, int width, float *acc, 
 }
 
 TB_INLINE void accum_heads(enum tb_format fmt, int heads, float *acc, const float *p, size_t ldp,
-                           const unsigned char *v, size_t stride, size_t n, size_t d) {
+                           const unsigned char *v, size_t stride, size_t n, size_t d, size_t ahead) {
   size_t c = 0;
   for (; c + 16 * ACCUM_WIDTH <= d; c += 16 * ACCUM_WIDTH)
-    accum_tile(fmt, heads, ACCUM_WIDTH, acc + c, d, p, ldp, v, stride, n, c, 16);
-  for (; ACCUM_WIDTH > 1 && c + 16 <= d; c += 16) accum_tile(fmt, heads, 1, acc + c, d, p, ldp, v, stride, n, c, 16);
-  if (c < d) accum_tile(fmt, heads, 1, acc + c, d, p, ldp, v, stride, n, c, d - c);
+    accum_tile(fmt, heads, ACCUM_WIDTH, acc + c, d, p, ldp, v, stride, n, c, 16, ahead);
+  for (; ACCUM_WIDTH > 1 && c + 16 <= d; c += 16)
+    accum_tile(fmt, heads, 1, acc + c, d, p, ldp, v, stride, n, c, 16, ahead);
+  if (c < d) accum_tile(fmt, heads, 1, acc + c, d, p, ldp, v, stride, n, c, d - c, ahead);
 }
 
 TB_INLINE void accum(enum tb_format fmt, float *acc, const float *p, size_t ldp, size_t n_q, const void *v,
                      size_t stride, size_t n, size_t d) {
+  const size_t ahead = ahead_of(n);
   for (size_t t = 0; t < n; t += ACCUM_CHUNK) {
     const size_t m = n - t < ACCUM_CHUNK ? n - t : ACCUM_CHUNK;
     const unsigned char *rows = (const unsigned char *)v + t * stride;
     size_t g = 0;
     for (; g + ACCUM_HEADS <= n_q; g += ACCUM_HEADS)
-      accum_heads(fmt, ACCUM_HEADS, acc + g * d, p + g * ldp + t, ldp, rows, stride, m, d);
+      accum_heads(fmt, ACCUM_HEADS, acc + g * d, p + g * ldp + t, ldp, rows, stride, m, d, ahead);
     const float *w = p + g * ldp + t;
-    if (n_q - g == 3) accum_heads(fmt, 3, acc + g * d, w, ldp, rows, stride, m, d);
-    if (n_q - g == 2) accum_heads(fmt, 2, acc + g * d, w, ldp, rows, stride, m, d);
-    if (n_q - g == 1) accum_heads(fmt, 1, acc + g * d, w, ldp, rows, stride, m, d);
+    if (n_q - g == 3) accum_heads(fmt, 3, acc + g * d, w, ldp, rows, stride, m, d, ahead);
+    if (n_q - g == 2) accum_heads(fmt, 2, acc + g * d, w, ldp, rows, stride, m, d, ahead);
+    if (n_q - g == 1) accum_heads(fmt, 1, acc + g * d, w, ldp, rows, stride, m, d, ahead);
   }
 }
 
 /* One block column (32 channels) of a chunk for `heads` heads: the block scales go into the weights. */
 TB_INLINE void accum_block(enum tb_format fmt, int heads, float *acc, size_t ld, const float *p, size_t ldp, v16 scale0,
-                           v16 scale1, const unsigned char *v, size_t stride, size_t n) {
+                           v16 scale1, const unsigned char *v, size_t stride, size_t n, size_t ahead) {
   float w[ACCUM_HEADS * ACCUM_CHUNK];
   const size_t first = n < 16 ? n : 16;
   TB_UNROLL for (int g = 0; g < heads; g++) {
@@ -145,11 +156,12 @@ TB_INLINE void accum_block(enum tb_format fmt, int heads, float *acc, size_t ld,
     if (n > 16) v16_store(w + g * ACCUM_CHUNK + 16, v16_mul(v16_load_n(pg + 16, n - 16), scale1));
   }
   for (size_t half = 0; half < 32; half += 16 * ACCUM_HALVES)
-    accum_tile(fmt, heads, ACCUM_HALVES, acc + half, ld, w, ACCUM_CHUNK, v, stride, n, half, 16);
+    accum_tile(fmt, heads, ACCUM_HALVES, acc + half, ld, w, ACCUM_CHUNK, v, stride, n, half, 16, ahead);
 }
 
 TB_INLINE void accum_blocks(enum tb_format fmt, float *acc, const float *p, size_t ldp, size_t n_q, const void *v,
                             size_t stride, size_t n, size_t d) {
+  const size_t ahead = ahead_of(n);
   for (size_t t = 0; t < n; t += ACCUM_CHUNK) {
     const size_t m = n - t < ACCUM_CHUNK ? n - t : ACCUM_CHUNK;
     for (size_t b = 0; b < d / 32; b++) {
@@ -159,12 +171,12 @@ TB_INLINE void accum_blocks(enum tb_format fmt, float *acc, const float *p, size
       const v16 s0 = v16_load_f16(h), s1 = v16_load_f16(h + 16);
       size_t g = 0;
       for (; g + ACCUM_HEADS <= n_q; g += ACCUM_HEADS)
-        accum_block(fmt, ACCUM_HEADS, acc + g * d + b * 32, d, p + g * ldp + t, ldp, s0, s1, column, stride, m);
+        accum_block(fmt, ACCUM_HEADS, acc + g * d + b * 32, d, p + g * ldp + t, ldp, s0, s1, column, stride, m, ahead);
       float *rest = acc + g * d + b * 32;
       const float *w = p + g * ldp + t;
-      if (n_q - g == 3) accum_block(fmt, 3, rest, d, w, ldp, s0, s1, column, stride, m);
-      if (n_q - g == 2) accum_block(fmt, 2, rest, d, w, ldp, s0, s1, column, stride, m);
-      if (n_q - g == 1) accum_block(fmt, 1, rest, d, w, ldp, s0, s1, column, stride, m);
+      if (n_q - g == 3) accum_block(fmt, 3, rest, d, w, ldp, s0, s1, column, stride, m, ahead);
+      if (n_q - g == 2) accum_block(fmt, 2, rest, d, w, ldp, s0, s1, column, stride, m, ahead);
+      if (n_q - g == 1) accum_block(fmt, 1, rest, d, w, ldp, s0, s1, column, stride, m, ahead);
     }
   }
 }

@@ -15,13 +15,12 @@ TB_INLINE vint v_unpacklo64(vint a, vint b) { return _mm256_unpacklo_epi64(a, b)
 TB_INLINE vint v_unpackhi64(vint a, vint b) { return _mm256_unpackhi_epi64(a, b); }
 TB_INLINE vint v_low_nibbles(vint a) { return _mm256_and_si256(a, _mm256_set1_epi8(15)); }
 TB_INLINE vint v_high_nibbles(vint a) { return v_low_nibbles(_mm256_srli_epi16(a, 4)); }
-TB_INLINE vint v_rows(const unsigned char *const *row, size_t at) {
-  __m128i a = _mm_loadu_si128((const void *)(row[0] + at)), b = _mm_loadu_si128((const void *)(row[4] + at));
+TB_INLINE vint v_rows(const unsigned char *p, size_t four) {
+  __m128i a = _mm_loadu_si128((const void *)p), b = _mm_loadu_si128((const void *)(p + four));
   return _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
 }
 
 TB_INLINE vflt v_setf(float x) { return _mm256_set1_ps(x); }
-TB_INLINE vflt v_loadf(const float *p) { return _mm256_loadu_ps(p); }
 TB_INLINE vflt v_half(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const void *)p)); }
 TB_INLINE vflt v_float(vint x) { return _mm256_cvtepi32_ps(x); }
 TB_INLINE vflt v_mul(vflt a, vflt b) { return _mm256_mul_ps(a, b); }

@@ -18,20 +18,18 @@ TB_INLINE vint v_unpackhi64(vint a, vint b) { return _mm512_unpackhi_epi64(a, b)
 TB_INLINE vint v_low_nibbles(vint a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 TB_INLINE vint v_high_nibbles(vint a) { return v_low_nibbles(_mm512_srli_epi16(a, 4)); }
 TB_INLINE __m128i v_row(const unsigned char *p) { return _mm_loadu_si128((const void *)p); }
-TB_INLINE vint v_rows(const unsigned char *const *row, size_t at) {
-  vint a = _mm512_castsi128_si512(v_row(row[0] + at));
-  a = _mm512_inserti32x4(a, v_row(row[4] + at), 1);
-  a = _mm512_inserti32x4(a, v_row(row[8] + at), 2);
-  return _mm512_inserti32x4(a, v_row(row[12] + at), 3);
+TB_INLINE vint v_rows(const unsigned char *p, size_t four) {
+  vint a = _mm512_castsi128_si512(v_row(p));
+  a = _mm512_inserti32x4(a, v_row(p + four), 1);
+  a = _mm512_inserti32x4(a, v_row(p + 2 * four), 2);
+  return _mm512_inserti32x4(a, v_row(p + 3 * four), 3);
 }
 
 TB_INLINE vflt v_setf(float x) { return _mm512_set1_ps(x); }
-TB_INLINE vflt v_loadf(const float *p) { return _mm512_loadu_ps(p); }
 TB_INLINE vflt v_half(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p)); }
 TB_INLINE vflt v_float(vint x) { return _mm512_cvtepi32_ps(x); }
 TB_INLINE vflt v_mul(vflt a, vflt b) { return _mm512_mul_ps(a, b); }
 TB_INLINE vflt v_addf(vflt a, vflt b) { return _mm512_add_ps(a, b); }
-TB_INLINE void v_store(float *p, vflt x) { _mm512_storeu_ps(p, x); }
 TB_INLINE void v_store_n(float *p, vflt x, size_t n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x); }
 
 /* Unsigned times signed, so signed codes are raised by 128 and 128·Σq is taken off. */
