@@ -4,8 +4,9 @@
 #include "cache/plan/bytes.h"
 #include "cache/plan/loss.h"
 #include "cache/plan/solve.h"
+#include "cache/plan/time.h"
 
-enum { MAX_TYPES = 24 };
+enum { MAX_TYPES = 24, DENSE = 2 /* first layers, whose attention is spread wide */ };
 
 /* The types that one side of one layer may have, smallest first. */
 struct ladder {
@@ -65,19 +66,58 @@ struct work {
   uint32_t *picked;
 };
 
+/* Whether recall may be chosen in a layer: shapes and types that it goes with (policy/recall.c). */
+static bool may_recall(const struct tb_choose *c, uint32_t layer, const char *k, const char *v) {
+  const struct tb_kv_shape *s = &c->shapes[layer];
+  struct tb_plan_layer p = line(c, k, v);
+  p.recall = c->offer;
+  const struct tb_cache_config one = {
+      .n_layer = 1, .shapes = s, .plan = &p, .n_ctx = c->n_ctx, .n_batch = c->n_batch, .n_threads = c->n_threads};
+  return c->offer && layer >= DENSE && tb_cache_check(&one, NULL) == TB_OK;
+}
+
+static void add_option(const struct tb_choose *c, uint32_t i, const struct tb_plan_layer *p, struct work *w,
+                       size_t *used) {
+  const struct tb_kv_shape *s = &c->shapes[i];
+  const double loss = tb_loss_line(s, p, c->n_layer, c->n_ctx), us = tb_time_us(s, p, c->n_ctx);
+  w->lines[*used] = *p;
+  w->options[(*used)++] = (struct tb_option){.bytes = tb_plan_layer_bytes(s, p, c->n_ctx, c->n_batch, c->n_threads),
+                                             .cost = c->most_loss > 0 ? us : loss,
+                                             .second = c->most_loss > 0 ? loss : us};
+}
+
+/* Drops what loses too much; at least one option stays. */
+static void keep_bound(const struct tb_choose *c, struct tb_choice *choice, struct work *w, size_t *used) {
+  const size_t first = *used - choice->count;
+  double most = w->options[first].second;
+  for (size_t o = first; o < *used; o++)
+    if (w->options[o].second < most) most = w->options[o].second;
+  if (most < c->most_loss) most = c->most_loss;
+  size_t kept = first;
+  for (size_t o = first; o < *used; o++)
+    if (w->options[o].second <= most) {
+      w->lines[kept] = w->lines[o];
+      w->options[kept++] = w->options[o];
+    }
+  choice->count = (uint32_t)(kept - first);
+  *used = kept;
+}
+
 static void layer_options(const struct tb_choose *c, uint32_t i, struct work *w, size_t *used) {
+  const size_t first = *used;
   struct ladder k, v;
   make_ladder(c, TB_SIDE_K, i, &k);
   make_ladder(c, TB_SIDE_V, i, &v);
-  w->choices[i] = (struct tb_choice){&w->options[*used], k.n * v.n};
   for (uint32_t a = 0; a < k.n; a++)
-    for (uint32_t b = 0; b < v.n; b++, (*used)++) {
-      w->lines[*used] = line(c, k.type[a], v.type[b]);
-      w->options[*used] =
-          (struct tb_option){.bytes = tb_plan_layer_bytes(&c->shapes[i], &w->lines[*used], c->n_ctx, c->n_batch, c->n_threads),
-                             .loss = tb_loss(&c->shapes[i], k.type[a], TB_SIDE_K, c->n_layer) +
-                                     tb_loss(&c->shapes[i], v.type[b], TB_SIDE_V, c->n_layer)};
+    for (uint32_t b = 0; b < v.n; b++) {
+      struct tb_plan_layer p = line(c, k.type[a], v.type[b]);
+      add_option(c, i, &p, w, used);
+      if (!may_recall(c, i, k.type[a], v.type[b])) continue;
+      p.recall = c->offer;
+      add_option(c, i, &p, w, used);
     }
+  w->choices[i] = (struct tb_choice){&w->options[first], (uint32_t)(*used - first)};
+  if (c->most_loss > 0 && *used > first) keep_bound(c, &w->choices[i], w, used);
 }
 
 static struct tb_cache_config config(const struct tb_choose *c, const struct tb_plan_layer *plan) {
@@ -96,16 +136,19 @@ static uint64_t total(const struct tb_choose *c, const struct tb_plan_layer *pla
   return bytes;
 }
 
-/* What the layers share (workspace), for the option that needs most of it: option o of every layer together. */
+/* What the layers share (workspace), for the options that need most of it: option o of every layer together, and of
+ * every other layer the next one, so that plain layers and those that recall are seen side by side. */
 static uint64_t shared_bytes(const struct tb_choose *c, const struct work *w, struct tb_plan_layer *plan) {
   uint64_t most = 0;
   uint32_t rounds = 0;
   for (uint32_t i = 0; i < c->n_layer; i++)
     if (w->choices[i].count > rounds) rounds = w->choices[i].count;
-  for (uint32_t o = 0; o < rounds; o++) {
+  const uint32_t kinds = c->offer ? 2 : 1;
+  for (uint32_t round = 0; round < kinds * rounds; round++) {
     uint64_t layers = 0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
       const struct tb_choice *choice = &w->choices[i];
+      const uint32_t o = round / kinds + round % kinds * (i % 2);
       const struct tb_option *option = &choice->options[o < choice->count ? o : choice->count - 1];
       plan[i] = w->lines[option - w->options];
       layers += option->bytes;
@@ -128,17 +171,33 @@ static enum tb_status make_options(const struct tb_choose *c, struct work *w, st
   return TB_OK;
 }
 
-static enum tb_status solve(const struct tb_choose *c, uint64_t budget, struct work *w, struct tb_plan_layer *plan,
-                            uint64_t *bytes, double *loss, const struct tb_allocator *a, struct tb_error *err) {
-  uint64_t shared = shared_bytes(c, w, plan), room = budget > shared ? budget - shared : 0, sum;
-  enum tb_status status = tb_solve(w->choices, c->n_layer, c->smallest ? 0 : room, w->picked, &sum, loss, a, err);
+/* One option of each layer within `room` bytes of layers; *bytes: of all. *fits false: the smallest are in plan. */
+static enum tb_status solve_within(const struct tb_choose *c, uint64_t room, struct work *w, struct tb_plan_layer *plan,
+                                   uint64_t *bytes, bool *fits, const struct tb_allocator *a, struct tb_error *err) {
+  uint64_t sum;
+  double cost;
+  enum tb_status status = tb_solve(w->choices, c->n_layer, c->smallest ? 0 : room, w->picked, &sum, &cost, a, err);
   if (status != TB_OK && (status != TB_E_LIMIT || (!c->smallest && sum <= room)))
     return status; /* the solver gave up */
   for (uint32_t i = 0; i < c->n_layer; i++)
     plan[i] = w->lines[&w->choices[i].options[w->picked[i]] - w->options];
   *bytes = total(c, plan);
-  *loss = tb_plan_loss(c->shapes, plan, c->n_layer);
-  if (sum <= room) return TB_OK;
+  *fits = sum <= room;
+  return TB_OK;
+}
+
+static enum tb_status solve(const struct tb_choose *c, uint64_t budget, struct work *w, struct tb_plan_layer *plan,
+                            uint64_t *bytes, double *loss, const struct tb_allocator *a, struct tb_error *err) {
+  uint64_t shared = shared_bytes(c, w, plan);
+  bool fits = true, again = true;
+  while (again) {
+    enum tb_status status = solve_within(c, budget > shared ? budget - shared : 0, w, plan, bytes, &fits, a, err);
+    if (status) return status;
+    again = fits && *bytes > budget; /* the chosen ones share more than was seen */
+    if (again) shared += *bytes - budget;
+  }
+  *loss = tb_plan_loss(c->shapes, plan, c->n_layer, c->n_ctx);
+  if (fits) return TB_OK;
   return tb_fail(err, TB_E_LIMIT, "KV cache: %u tokens take at least %.1f MiB, %.1f MiB are left for them", c->n_ctx,
                  (double)*bytes / 0x1p20, (double)budget / 0x1p20);
 }
@@ -149,7 +208,7 @@ enum tb_status tb_choose_plan(const struct tb_choose *c, uint64_t budget, struct
   while (tb_loss_type(types))
     types++;
   if (types == 0 || types > MAX_TYPES) types = MAX_TYPES;
-  const size_t most = (size_t)types * types * c->n_layer;
+  const size_t most = 2 * (size_t)types * types * c->n_layer;
   struct work w = {.choices = tb_calloc(a, c->n_layer, sizeof *w.choices),
                    .options = tb_calloc(a, most, sizeof *w.options),
                    .lines = tb_calloc(a, most, sizeof *w.lines),
@@ -165,10 +224,10 @@ enum tb_status tb_choose_plan(const struct tb_choose *c, uint64_t budget, struct
   return status;
 }
 
-double tb_plan_loss(const struct tb_kv_shape *shapes, const struct tb_plan_layer *plan, uint32_t n_layer) {
+double tb_plan_loss(const struct tb_kv_shape *shapes, const struct tb_plan_layer *plan, uint32_t n_layer,
+                    uint32_t n_ctx) {
   double loss = 0;
   for (uint32_t i = 0; i < n_layer; i++)
-    loss += tb_loss(&shapes[i], plan[i].type_k, TB_SIDE_K, n_layer) +
-            tb_loss(&shapes[i], plan[i].type_v, TB_SIDE_V, n_layer);
+    loss += tb_loss_line(&shapes[i], &plan[i], n_layer, n_ctx);
   return loss;
 }

@@ -1,5 +1,5 @@
-/* The types of every layer within a budget: candidates from the registered stores, bytes from bytes.h, losses from
- * loss.h, chosen exactly by solve.h. */
+/* The types of every layer within a budget, and whether it recalls: candidates from the registered stores, bytes from
+ * bytes.h, losses from loss.h, times from time.h, chosen exactly by solve.h. */
 #ifndef TB_CACHE_PLAN_CHOOSE_H
 #define TB_CACHE_PLAN_CHOOSE_H
 
@@ -14,7 +14,12 @@ struct tb_choose {
   /* The fewest bits per value that are chosen. Without measured losses, layers at the ends of the
    * model get one type more: the next better one. */
   double least_bits_k, least_bits_v;
-  bool smallest; /* the smallest types allowed, whatever the budget: least bytes read per token */
+  bool smallest; /* the smallest types allowed, whatever the budget */
+  /* The least time (time.h) instead of the least loss, with options that lose no more than this in their layer, or the
+   * least that any of the layer's does. 0: the least loss. */
+  double most_loss;
+  /* Recall of so many tokens may be chosen layer by layer, but in the first two; 0: as `recall` says. */
+  uint32_t offer;
 };
 
 /* Fills plan (n_layer lines); *bytes is tb_cache_bytes' total of it, ≤ budget, *loss that of loss.h. TB_E_LIMIT when
@@ -23,7 +28,8 @@ struct tb_choose {
 enum tb_status tb_choose_plan(const struct tb_choose *c, uint64_t budget, struct tb_plan_layer *plan, uint64_t *bytes,
                               double *loss, const struct tb_allocator *a, struct tb_error *err);
 
-/* The loss of a given plan. */
-double tb_plan_loss(const struct tb_kv_shape *shapes, const struct tb_plan_layer *plan, uint32_t n_layer);
+/* The loss of a given plan with n_ctx tokens. */
+double tb_plan_loss(const struct tb_kv_shape *shapes, const struct tb_plan_layer *plan, uint32_t n_layer,
+                    uint32_t n_ctx);
 
 #endif

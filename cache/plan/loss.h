@@ -28,5 +28,8 @@ bool tb_loss_known(const struct tb_kv_shape *shape, const char *type, enum tb_si
 
 /* The loss of one side of one layer; sums over sides and layers. Types that nothing is known of count as exact. */
 double tb_loss(const struct tb_kv_shape *shape, const char *type, enum tb_side side, uint32_t n_layer);
+/* Of a whole layer with n_ctx tokens: both sides, and what recall does not attend to. */
+double tb_loss_line(const struct tb_kv_shape *shape, const struct tb_plan_layer *plan, uint32_t n_layer,
+                    uint32_t n_ctx);
 
 #endif

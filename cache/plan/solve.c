@@ -6,28 +6,34 @@
 /* A partial choice: the options of the first layers, as a chain through `from`. */
 struct state {
   uint64_t bytes;
-  double loss;
+  double cost, second;
   uint32_t from; /* index of the predecessor among the states of the layer before */
   uint32_t option;
 };
 
-/* Fewer bytes first, then less loss, then the earlier choice: the first of equals survives. */
+static bool cheaper(double cost, double second, double than, double than_second) {
+  return cost < than || (cost == than && second < than_second);
+}
+
+/* Fewer bytes first, then less cost, then the earlier choice: the first of equals survives. */
 static int compare(const void *a, const void *b) {
   const struct state *x = a, *y = b;
   if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
-  if (x->loss != y->loss) return x->loss < y->loss ? -1 : 1;
+  if (x->cost != y->cost) return x->cost < y->cost ? -1 : 1;
+  if (x->second != y->second) return x->second < y->second ? -1 : 1;
   if (x->from != y->from) return x->from < y->from ? -1 : 1;
   return x->option < y->option ? -1 : x->option > y->option;
 }
 
-/* Keeps the states that cost less loss than every smaller one; returns how many. */
+/* Keeps the states that cost less than every smaller one; returns how many. */
 static size_t drop_dominated(struct state *s, size_t n) {
   size_t kept = 0;
-  double best = INFINITY;
+  double best = INFINITY, second = INFINITY;
   qsort(s, n, sizeof *s, compare);
   for (size_t i = 0; i < n; i++) {
-    if (!(s[i].loss < best)) continue;
-    best = s[i].loss;
+    if (!cheaper(s[i].cost, s[i].second, best, second)) continue;
+    best = s[i].cost;
+    second = s[i].second;
     s[kept++] = s[i];
   }
   return kept;
@@ -46,17 +52,18 @@ static uint64_t least_after(const struct tb_choice *choices, uint32_t n, uint32_
 }
 
 static void pick_smallest(const struct tb_choice *choices, uint32_t n, uint32_t *picked, uint64_t *bytes,
-                          double *loss) {
+                          double *cost) {
   *bytes = 0;
-  *loss = 0;
+  *cost = 0;
   for (uint32_t i = 0; i < n; i++) {
     const struct tb_option *o = choices[i].options;
     picked[i] = 0;
     for (uint32_t j = 1; j < choices[i].count; j++)
-      if (o[j].bytes < o[picked[i]].bytes || (o[j].bytes == o[picked[i]].bytes && o[j].loss < o[picked[i]].loss))
+      if (o[j].bytes < o[picked[i]].bytes ||
+          (o[j].bytes == o[picked[i]].bytes && cheaper(o[j].cost, o[j].second, o[picked[i]].cost, o[picked[i]].second)))
         picked[i] = j;
     *bytes += o[picked[i]].bytes;
-    *loss += o[picked[i]].loss;
+    *cost += o[picked[i]].cost;
   }
 }
 
@@ -76,8 +83,10 @@ static enum tb_status extend(const struct tb_choice *choice, const struct layer_
   size_t n = 0;
   for (size_t i = 0; i < before->n; i++)
     for (uint32_t o = 0; o < choice->count; o++) {
-      uint64_t bytes = before->s[i].bytes + choice->options[o].bytes;
-      if (bytes <= room) s[n++] = (struct state){bytes, before->s[i].loss + choice->options[o].loss, (uint32_t)i, o};
+      const struct state *b = &before->s[i];
+      const struct tb_option *x = &choice->options[o];
+      if (b->bytes + x->bytes > room) continue;
+      s[n++] = (struct state){b->bytes + x->bytes, b->cost + x->cost, b->second + x->second, (uint32_t)i, o};
     }
   after->s = s;
   after->n = drop_dominated(s, n);
@@ -85,8 +94,8 @@ static enum tb_status extend(const struct tb_choice *choice, const struct layer_
 }
 
 enum tb_status tb_solve(const struct tb_choice *choices, uint32_t n, uint64_t budget, uint32_t *picked, uint64_t *bytes,
-                        double *loss, const struct tb_allocator *a, struct tb_error *err) {
-  pick_smallest(choices, n, picked, bytes, loss);
+                        double *cost, const struct tb_allocator *a, struct tb_error *err) {
+  pick_smallest(choices, n, picked, bytes, cost);
   if (*bytes > budget)
     return tb_fail(err, TB_E_LIMIT, "planner: %llu bytes are the least that is needed, %llu are there",
                    (unsigned long long)*bytes, (unsigned long long)budget);
@@ -99,10 +108,10 @@ enum tb_status tb_solve(const struct tb_choice *choices, uint32_t n, uint64_t bu
     status =
         extend(&choices[i], i ? &layers[i - 1] : &first, budget - least_after(choices, n, i + 1), &layers[i], a, err);
   if (!status && n > 0) {
-    /* The last state has the least loss; walk its chain back. */
+    /* The last state has the least cost; walk its chain back. */
     const struct state *s = &layers[n - 1].s[layers[n - 1].n - 1];
     *bytes = s->bytes;
-    *loss = s->loss;
+    *cost = s->cost;
     for (uint32_t i = n; i-- > 0;) {
       picked[i] = s->option;
       if (i > 0) s = &layers[i - 1].s[s->from];

@@ -28,12 +28,20 @@ struct plan_source {
 
 static bool same_layer(const struct tb_plan_layer_info *a, const struct tb_plan_layer_info *b) {
   return strcmp(a->type_k, b->type_k) == 0 && strcmp(a->type_v, b->type_v) == 0 && a->window == b->window &&
-         a->sinks == b->sinks && a->bytes == b->bytes && a->n_kv == b->n_kv && a->d_k == b->d_k && a->d_v == b->d_v;
+         a->sinks == b->sinks && a->recall == b->recall && a->resident == b->resident && a->bytes == b->bytes &&
+         a->n_kv == b->n_kv && a->d_k == b->d_k && a->d_v == b->d_v;
 }
 
 static void print_layers(const struct tb_plan *plan, uint32_t n_layer) {
   char buf[32], range[24];
-  printf("\n  %-10s %-10s %-10s %-14s %12s %10s\n", "layers", "keys", "values", "KV heads", "each", "loss each");
+  bool recall = false;
+  for (uint32_t i = 0; i < n_layer; i++) {
+    struct tb_plan_layer_info l;
+    tb_plan_get_layer(plan, i, &l);
+    recall |= l.recall > 0;
+  }
+  printf("\n  %-10s %-12s %-12s %-10s %12s %10s %10s%s\n", "layers", "keys", "values", "KV heads", "each", "loss each",
+         "us each", recall ? "     recall" : "");
   for (uint32_t i = 0, last; i < n_layer; i = last + 1) {
     struct tb_plan_layer_info a, b;
     tb_plan_get_layer(plan, i, &a);
@@ -47,8 +55,11 @@ static void print_layers(const struct tb_plan *plan, uint32_t n_layer) {
       snprintf(range, sizeof range, "%u", i);
     char heads[40];
     snprintf(heads, sizeof heads, "%u x %u", a.n_kv, a.d_k);
-    printf("  %-10s %-10s %-10s %-14s %12s %10.2g\n", range, a.type_k, a.type_v, heads, cli_bytes(buf, a.bytes),
-           a.loss);
+    printf("  %-10s %-12s %-12s %-10s %12s %10.2g %10.1f", range, a.type_k, a.type_v, heads, cli_bytes(buf, a.bytes),
+           a.loss, a.us);
+    if (recall && a.recall) printf(" %10u", a.recall);
+    if (a.resident) printf(" (%u in memory)", a.resident);
+    putchar('\n');
   }
 }
 
@@ -99,6 +110,8 @@ static void print_text(const struct tb_plan *plan) {
          info.n_layer, info.n_ctx, info.n_ctx_train, info.n_threads, info.n_batch);
   printf("  cache %s, loss %.2g (%s)\n", cli_bytes(a, info.cache), info.loss,
          info.calibrated ? "calibrated" : "uncalibrated");
+  printf("  attention about %.0f us per token when the context is full, %.2f of f16 (estimates, at 20 GB/s)\n", info.us,
+         info.us_f16 > 0 ? info.us / info.us_f16 : 1);
   printf("  fast %s, hard %s%s\n", cli_bytes(a, info.fast), cli_bytes(b, info.hard),
          info.paging ? "; the weights do not stay in memory: slow" : "");
   if (info.limited_by) printf("  limited by %s\n", info.limited_by);
@@ -146,7 +159,7 @@ static void json_head(const struct tb_plan_info *i) {
   json_number("n_batch", i->n_batch, ", ");
   json_number("n_threads", i->n_threads, ", ");
   json_number("n_layer", i->n_layer, ",\n  ");
-  printf("\"loss\": %.9g, ", i->loss);
+  printf("\"loss\": %.9g, \"us\": %.6g, \"us_f16\": %.6g, ", i->loss, i->us, i->us_f16);
   json_number("cache", i->cache, ", ");
   json_number("anonymous", i->anonymous, ", ");
   json_number("mapped", i->mapped, ",\n  ");
@@ -166,8 +179,10 @@ static void json_layers(const struct tb_plan *plan, uint32_t n) {
     json_string("values", l.type_v, ", ");
     json_number("window", l.window, ", ");
     json_number("sinks", l.sinks, ", ");
+    json_number("recall", l.recall, ", ");
+    json_number("resident", l.resident, ", ");
     json_number("bytes", l.bytes, ", ");
-    printf("\"loss\": %.9g}%s\n", l.loss, i + 1 < n ? "," : "");
+    printf("\"loss\": %.9g, \"us\": %.6g}%s\n", l.loss, l.us, i + 1 < n ? "," : "");
   }
   fputs("  ],\n  ", stdout);
 }

@@ -7,6 +7,7 @@
 #include "cache/plan/bytes.h"
 #include "cache/plan/loss.h"
 #include "cache/plan/plan_file.h"
+#include "cache/plan/time.h"
 
 /* ------------------------------------------------------------------------------------------------------------- limits
  */
@@ -131,6 +132,8 @@ void tb_plan_free(struct tb_plan *p) {
 void tb_plan_get_info(const struct tb_plan *p, struct tb_plan_info *info) {
   const struct tb_hparams *hp = &p->subject.model.hp;
   const struct tb_plan_answer *a = &p->answer;
+  double us_f16;
+  const double us = tb_plan_us(p->shapes, a->lines, hp->n_layer, a->n_ctx, &us_f16);
   *info = (struct tb_plan_info){.name = p->subject.name,
                                 .architecture = p->subject.arch,
                                 .n_layer = hp->n_layer,
@@ -143,6 +146,8 @@ void tb_plan_get_info(const struct tb_plan *p, struct tb_plan_info *info) {
                                 .calibrated = tb_loss_measured(p->subject.profile),
                                 .prefer = p->options.prefer,
                                 .loss = a->loss,
+                                .us = us,
+                                .us_f16 = us_f16,
                                 .limited_by = a->limited_by,
                                 .fast = p->count.total[TB_TOTAL_FAST],
                                 .hard = p->count.total[TB_TOTAL_HARD],
@@ -174,17 +179,20 @@ void tb_plan_get_layer(const struct tb_plan *p, uint32_t i, struct tb_plan_layer
   const struct tb_plan_layer *l = &p->answer.lines[i];
   const struct tb_kv_shape *s = &p->shapes[i];
   const uint32_t n = p->subject.model.hp.n_layer;
-  *out = (struct tb_plan_layer_info){.type_k = l->type_k,
-                                     .type_v = l->type_v,
-                                     .window = l->window,
-                                     .sinks = l->sinks,
-                                     .n_head = s->n_head,
-                                     .n_kv = s->n_kv,
-                                     .d_k = s->d_k,
-                                     .d_v = s->d_v,
-                                     .bytes = tb_plan_layer_bytes(s, l, p->answer.n_ctx, p->answer.n_batch,
-                                                                  p->options.context.n_threads),
-                                     .loss = tb_loss(s, l->type_k, TB_SIDE_K, n) + tb_loss(s, l->type_v, TB_SIDE_V, n)};
+  *out = (struct tb_plan_layer_info){
+      .type_k = l->type_k,
+      .type_v = l->type_v,
+      .window = l->window,
+      .sinks = l->sinks,
+      .n_head = s->n_head,
+      .n_kv = s->n_kv,
+      .d_k = s->d_k,
+      .d_v = s->d_v,
+      .bytes = tb_plan_layer_bytes(s, l, p->answer.n_ctx, p->answer.n_batch, p->options.context.n_threads),
+      .recall = l->recall,
+      .resident = l->resident,
+      .loss = tb_loss_line(s, l, n, p->answer.n_ctx),
+      .us = tb_time_us(s, l, p->answer.n_ctx)};
 }
 
 void tb_plan_get_setting(const struct tb_plan *p, size_t i, struct tb_plan_setting *out) {

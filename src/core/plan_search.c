@@ -1,6 +1,7 @@
 /* The search: for a context, the types of every layer within all limits; without one, the largest context first. */
 #include "core/plan.h"
 
+#include <math.h>
 #include <string.h>
 #include "cache/plan/choose.h"
 #include "cache/plan/loss.h"
@@ -9,14 +10,19 @@ enum {
   STEP = 256,    /* contexts are multiples of it */
   USEFUL = 2048, /* below this many tokens values may be packed to have more of them */
   SPEED_CTX = 8192,
+  RECALL_FROM = 8192, /* tokens from which on recall saves time worth its loss, */
+  RECALL_SHARE = 8,   /* one of so many being attended to */
 };
 
 #define NEARLY_EXACT 1e-6 /* loss of a layer in f16, rounded up */
+#define SPEED_LOSS 0.01   /* nats that speed may cost, the layers in equal parts: 1 % in perplexity */
 
 /* Types that a search may use. */
 struct floors {
   double k, v;
   bool smallest;
+  double most_loss; /* as in struct tb_choose */
+  bool recall;
 };
 
 struct search {
@@ -87,7 +93,7 @@ static enum tb_status at(struct search *s, uint32_t n_ctx, struct floors f, uint
   if (s->given) {
     memcpy(s->lines, s->given, n_layer * sizeof *s->lines);
     *bytes = given_bytes(s, n_ctx);
-    *loss = tb_plan_loss(s->shapes, s->lines, n_layer);
+    *loss = tb_plan_loss(s->shapes, s->lines, n_layer, n_ctx);
     return within(s, n_ctx, s->lines) ? TB_OK : tb_fail(s->err, TB_E_LIMIT, "the cache does not fit");
   }
   const struct tb_choose c = {.shapes = s->shapes,
@@ -103,7 +109,9 @@ static enum tb_status at(struct search *s, uint32_t n_ctx, struct floors f, uint
                               .type_v = s->o->type_v,
                               .least_bits_k = f.k,
                               .least_bits_v = f.v,
-                              .smallest = f.smallest};
+                              .smallest = f.smallest,
+                              .most_loss = f.most_loss,
+                              .offer = f.recall && n_ctx >= RECALL_FROM && !s->line.recall ? n_ctx / RECALL_SHARE : 0};
   enum tb_status status = tb_choose_plan(&c, room, s->lines, bytes, loss, s->a, s->err);
   /* The room for the cache is rounded down; the smallest plan may fit it after all. */
   return status == TB_E_LIMIT && within(s, n_ctx, s->lines) ? TB_OK : status;
@@ -160,12 +168,23 @@ static enum tb_status choose_context(struct search *s, struct floors f, uint32_t
   return status;
 }
 
+/* What is known needs no floor. Speed: the loss is bounded by what was measured, or by types that do no harm anywhere.
+ */
+static struct floors floors_of(const struct search *s) {
+  const bool measured = tb_loss_measured(s->ask->subject->profile);
+  switch (s->ask->prefer) {
+  case TB_PREFER_SPEED:
+    return measured ? (struct floors){.most_loss = SPEED_LOSS / s->ask->subject->model.hp.n_layer, .recall = true}
+                    : (struct floors){.k = 8, .v = 4, .most_loss = INFINITY};
+  case TB_PREFER_CONTEXT:
+    return (struct floors){0};
+  default:
+    return (struct floors){.k = measured ? 0 : 8};
+  }
+}
+
 static enum tb_status search(struct search *s, struct tb_plan_answer *out) {
-  static const struct floors floors[] = {
-      [TB_PREFER_QUALITY] = {8, 0, false}, [TB_PREFER_SPEED] = {8, 4, true}, [TB_PREFER_CONTEXT] = {0, 0, false}};
-  struct floors f = floors[s->ask->prefer];
-  if (s->ask->prefer == TB_PREFER_QUALITY && tb_loss_measured(s->ask->subject->profile))
-    f.k = 0; /* what is known needs no floor */
+  const struct floors f = floors_of(s);
   uint32_t n_ctx = s->o->n_ctx;
   enum tb_status status = TB_OK;
   if (n_ctx == 0 && (status = choose_context(s, f, &n_ctx))) return status;
@@ -186,7 +205,7 @@ static enum tb_status search(struct search *s, struct tb_plan_answer *out) {
   /* What stands in the way: of fitting at all, or of a larger context or better types. */
   room_at(s, n_ctx, &binding);
   const bool best = loss <= NEARLY_EXACT * s->ask->subject->model.hp.n_layer;
-  if (!out->fits || (s->o->n_ctx == 0 && n_ctx < most_wanted(s)) || (!best && !f.smallest && !s->given))
+  if (!out->fits || (s->o->n_ctx == 0 && n_ctx < most_wanted(s)) || (!best && f.most_loss == 0 && !s->given))
     out->limited_by = binding;
   return TB_OK;
 }

@@ -313,7 +313,8 @@ struct tb_plan;
 
 enum tb_prefer {
   TB_PREFER_QUALITY, /* the largest context that 8-bit types allow, then the least loss; keys keep 8 bits or more */
-  TB_PREFER_SPEED,   /* the smallest types with at least 8 bits for keys and 4 for values, a context of at most 8192 */
+  TB_PREFER_SPEED,   /* the least time that attention is estimated to take, within 0.01 nats of loss where that was
+                        measured, else   with 8 bits or more for keys and 4 for values; a context of at most 8192 */
   TB_PREFER_CONTEXT, /* the largest context that any type allows, then the least loss */
 };
 
@@ -340,7 +341,9 @@ struct tb_plan_info {
   bool paging;            /* it runs, but the weights do not stay in memory and are read again from disk for every token */
   bool calibrated;        /* false: the loss is a prior, not measured on this model */
   enum tb_prefer prefer;
-  double loss;            /* sum over layers and sides of weighted relative squared errors */
+  double loss;       /* sum over layers and sides: nats, or before calibration weighted relative squared errors */
+  double us, us_f16; /* what attention takes per token at the end of the context, and would take with f16: estimates, in
+                        microseconds, for a memory of 20 GB/s */
   const char *limited_by; /* the limit that stands in the way of a better plan, or of any; NULL: nothing does */
   uint64_t fast;          /* anonymous memory, kernel, code, and the weights that every token reads: no slower than it can be */
   uint64_t hard;          /* what cannot be dropped: a control group of this size is survived */
@@ -374,8 +377,10 @@ struct tb_plan_layer_info {
   const char *type_k, *type_v;
   uint32_t window, sinks;
   uint32_t n_head, n_kv, d_k, d_v;
+  uint32_t recall, resident; /* tokens attended to and in memory; 0: all */
   uint64_t bytes; /* of this layer's cache */
   double loss;
+  double us; /* per token, estimated */
 };
 void tb_plan_get_layer(const struct tb_plan *plan, uint32_t layer, struct tb_plan_layer_info *out); /* layer < n_layer */
 

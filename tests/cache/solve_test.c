@@ -24,7 +24,8 @@ static void make(struct problem *p, struct tb_rng *rng) {
     uint32_t count = 1 + (uint32_t)(tb_rng_next(rng) % MAX_OPTIONS);
     uint64_t largest = 0;
     for (uint32_t o = 0; o < count; o++) {
-      p->options[i][o] = (struct tb_option){1 + tb_rng_next(rng) % 40, (double)(tb_rng_next(rng) % 16) / 8};
+      p->options[i][o] = (struct tb_option){1 + tb_rng_next(rng) % 40, (double)(tb_rng_next(rng) % 16) / 8,
+                                            (double)(tb_rng_next(rng) % 4)};
       if (p->options[i][o].bytes > largest) largest = p->options[i][o].bytes;
     }
     p->choices[i] = (struct tb_choice){p->options[i], count};
@@ -32,19 +33,23 @@ static void make(struct problem *p, struct tb_rng *rng) {
   }
 }
 
-/* The least loss within the budget, and the least bytes at that loss; infinity when nothing fits. */
-static double brute_force(const struct problem *p, uint64_t budget, uint64_t *bytes) {
+/* The least cost within the budget, then the least second one, and the least bytes at both; infinity when nothing fits.
+ */
+static double brute_force(const struct problem *p, uint64_t budget, uint64_t *bytes, double *second) {
   double best = INFINITY;
+  *second = INFINITY;
   uint32_t pick[MAX_LAYERS] = {0};
   for (;;) {
     uint64_t sum = 0;
-    double loss = 0;
+    double cost = 0, then = 0;
     for (uint32_t i = 0; i < p->n; i++) {
       sum += p->options[i][pick[i]].bytes;
-      loss += p->options[i][pick[i]].loss;
+      cost += p->options[i][pick[i]].cost;
+      then += p->options[i][pick[i]].second;
     }
-    if (sum <= budget && (loss < best || (loss == best && sum < *bytes))) {
-      best = loss;
+    if (sum <= budget && (cost < best || (cost == best && (then < *second || (then == *second && sum < *bytes))))) {
+      best = cost;
+      *second = then;
       *bytes = sum;
     }
     uint32_t i = 0;
@@ -64,21 +69,24 @@ static void equals_brute_force(void **state) {
     for (uint64_t budget = 0; budget <= p.most + 2; budget += 1 + p.most / 16) {
       uint32_t picked[MAX_LAYERS];
       uint64_t bytes, want_bytes = 0;
-      double loss, want = brute_force(&p, budget, &want_bytes);
+      double cost, second, want = brute_force(&p, budget, &want_bytes, &second), got = 0;
       struct tb_error err;
-      enum tb_status s = tb_solve(p.choices, p.n, budget, picked, &bytes, &loss, &tb_system_allocator, &err);
+      enum tb_status s = tb_solve(p.choices, p.n, budget, picked, &bytes, &cost, &tb_system_allocator, &err);
       if (isinf(want)) {
         assert_int_equal(s, TB_E_LIMIT);
         continue;
       }
       assert_int_equal(s, TB_OK);
-      assert_true(loss == want && bytes == want_bytes);
-      assert_true(loss <= before); /* more budget is never worse */
-      before = loss;
+      assert_true(cost == want && bytes == want_bytes);
+      assert_true(cost <= before); /* more budget is never worse */
+      before = cost;
       uint64_t sum = 0;
-      for (uint32_t i = 0; i < p.n; i++)
+      for (uint32_t i = 0; i < p.n; i++) {
         sum += p.options[i][picked[i]].bytes;
+        got += p.options[i][picked[i]].second;
+      }
       assert_int_equal(sum, bytes);
+      assert_true(got == second);
     }
   }
 }
@@ -90,16 +98,16 @@ static void large(void **state) {
   static struct tb_choice choices[100];
   uint32_t picked[100];
   uint64_t bytes, smallest = 0;
-  double loss;
+  double cost;
   struct tb_error err;
   struct tb_rng rng = {5};
   for (int i = 0; i < 100; i++) {
     for (int o = 0; o < 20; o++)
-      options[i][o] = (struct tb_option){(uint64_t)(o + 1) << 20, tb_rng_unit(&rng) / (float)(o + 1)};
+      options[i][o] = (struct tb_option){(uint64_t)(o + 1) << 20, tb_rng_unit(&rng) / (float)(o + 1), 0};
     choices[i] = (struct tb_choice){options[i], 20};
     smallest += 1 << 20;
   }
-  if (tb_solve(choices, 100, 5 * smallest, picked, &bytes, &loss, &tb_system_allocator, &err) != TB_OK)
+  if (tb_solve(choices, 100, 5 * smallest, picked, &bytes, &cost, &tb_system_allocator, &err) != TB_OK)
     fail_msg("%s", err.text);
   assert_true(bytes <= 5 * smallest && bytes > 4 * smallest);
 }

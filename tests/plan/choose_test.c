@@ -11,6 +11,8 @@
 #include "cache/plan/bytes.h"
 #include "cache/plan/choose.h"
 #include "cache/plan/loss.h"
+#include "cache/plan/plan_file.h"
+#include "cache/plan/time.h"
 
 enum { MAX_LAYERS = 24, D = 64, ROWS = 160 };
 
@@ -168,9 +170,127 @@ static void fixed_and_smallest(void **state) {
                    TB_E_UNSUPPORTED);
 }
 
+/* ----------------------------------------------------------------------------------------------------- speed, recall
+ */
+
+enum { FEW = 4, CTX = 8192, LIST = 16 };
+
+static struct tb_choose fast(void) {
+  struct tb_choose c = base(CTX);
+  c.n_layer = FEW;
+  c.type_k = "f16";
+  c.most_loss = 1.5;
+  c.offer = CTX / 8;
+  return c;
+}
+
+/* What a layer may have, within the bound. */
+static uint32_t list_options(const struct tb_choose *c, uint32_t layer, struct tb_plan_layer out[LIST]) {
+  static const char *const values[] = {"f16", "q8_0", "q4_0", "skvqx4", "skvqx2", "skvqx1.5"};
+  const uint32_t first = tb_loss_at_end(layer, FEW) ? 5 : 6; /* uncalibrated, ends are one type better */
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < first; i++)
+    for (uint32_t recall = 0; recall <= (layer >= 2 ? c->offer : 0); recall += c->offer) {
+      struct tb_plan_layer p = {.type_k = "f16", .window = c->window, .sinks = c->sinks, .recall = recall};
+      memcpy(p.type_v, values[i], strlen(values[i]) + 1);
+      if (tb_loss_line(&c->shapes[layer], &p, FEW, CTX) <= c->most_loss) out[n++] = p;
+    }
+  return n;
+}
+
+/* The least time, and the least loss with it, of all choices that take no more than the budget. */
+static double least_time(const struct tb_choose *c, uint64_t budget, double *loss) {
+  struct tb_plan_layer list[FEW][LIST], plan[FEW];
+  uint32_t count[FEW], pick[FEW] = {0};
+  double best = INFINITY;
+  for (uint32_t i = 0; i < FEW; i++)
+    count[i] = list_options(c, i, list[i]);
+  for (uint32_t i = 0; i < FEW;) {
+    uint64_t stored, bytes;
+    for (uint32_t j = 0; j < FEW; j++)
+      plan[j] = list[j][pick[j]];
+    const struct tb_cache_config config = {.n_layer = FEW,
+                                           .shapes = c->shapes,
+                                           .plan = plan,
+                                           .n_ctx = CTX,
+                                           .n_batch = c->n_batch,
+                                           .n_threads = c->n_threads};
+    const double us = tb_plan_us(c->shapes, plan, FEW, CTX, NULL), l = tb_plan_loss(c->shapes, plan, FEW, CTX);
+    if (us < best || (us == best && l < *loss)) {
+      tb_cache_bytes(&config, &stored, &bytes);
+      if (bytes <= budget) {
+        best = us;
+        *loss = l;
+      }
+    }
+    for (i = 0; i < FEW && ++pick[i] == count[i]; i++)
+      pick[i] = 0;
+  }
+  return best;
+}
+
+static bool append(void *user, const char *s, size_t n) {
+  strncat(user, s, n);
+  return true;
+}
+
+/* Against brute force. What layers share is reserved for the options that share most, so that a budget may be a little
+ * less than it seems. */
+static void least_time_within(void **state) {
+  (void)state;
+  struct tb_choose c = fast();
+  struct tb_plan_layer plan[FEW], again[FEW];
+  struct tb_error err;
+  uint64_t least, bytes;
+  double loss, before = INFINITY, f16;
+  uint32_t recalls = 0;
+  assert_int_equal(tb_choose_plan(&c, 0, plan, &least, &loss, &tb_system_allocator, &err), TB_E_LIMIT);
+  for (uint64_t budget = least + (256 << 10); budget < least + (12 << 20); budget += 500000) {
+    if (tb_choose_plan(&c, budget, plan, &bytes, &loss, &tb_system_allocator, &err) != TB_OK) fail_msg("%s", err.text);
+    const double us = tb_plan_us(c.shapes, plan, FEW, CTX, &f16);
+    double brute_loss = 0, tight_loss = 0;
+    assert_true(bytes <= budget && us <= before && us <= f16);
+    const double brute = least_time(&c, budget, &brute_loss), tight = least_time(&c, budget - (256 << 10), &tight_loss);
+    assert_true(us >= brute - 1e-9 && us <= tight + 1e-9);
+    if (fabs(brute - tight) < 1e-9 && brute_loss == tight_loss) assert_true(fabs(loss - brute_loss) < 1e-12);
+    for (int i = 0; i < FEW; i++) {
+      assert_true(i >= 2 || !plan[i].recall);
+      recalls += plan[i].recall > 0;
+    }
+    char text[2000] = "";
+    assert_true(tb_plan_write(plan, FEW, append, text));
+    assert_int_equal(tb_plan_parse(text, strlen(text), FEW, &plan[0], again, &err), TB_OK);
+    for (int i = 0; i < FEW; i++)
+      assert_true(again[i].recall == plan[i].recall && strcmp(again[i].type_v, plan[i].type_v) == 0);
+    before = us;
+  }
+  assert_true(recalls > 0);
+  c.most_loss = 0.01; /* less than recall loses by its prior */
+  assert_int_equal(tb_choose_plan(&c, UINT64_MAX / 4, plan, &bytes, &loss, &tb_system_allocator, &err), TB_OK);
+  for (int i = 0; i < FEW; i++)
+    assert_int_equal(plan[i].recall, 0);
+}
+
+/* Fewer bytes and fewer tokens take less time; a sliding window bounds it. */
+static void times(void **state) {
+  (void)state;
+  struct tb_kv_shape s = make_shapes()[0];
+  struct tb_plan_layer f16 = {.type_k = "f16", .type_v = "f16"}, packed = {.type_k = "skvqx2", .type_v = "skvqx1.5"};
+  struct tb_plan_layer recall = {.type_k = "f16", .type_v = "f16", .recall = 1024};
+  const double us = tb_time_us(&s, &f16, CTX);
+  assert_true(fabs(us - CTX * 2.0 * (D + D) * 2 / TB_TIME_BANDWIDTH * 1e6) < 1e-9);
+  assert_true(tb_time_us(&s, &packed, CTX) < us && tb_time_us(&s, &recall, CTX) < us / 2);
+  assert_true(tb_time_us(&s, &recall, 1024) == tb_time_us(&s, &f16, 1024)); /* nothing to pass over */
+  s.sliding = CTX / 4;
+  assert_true(fabs(tb_time_us(&s, &f16, CTX) - us / 4) < 1e-9);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(errors_are_those_of_the_stores),
-                                     cmocka_unit_test(parts_make_the_whole), cmocka_unit_test(keeps_its_rules),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(least_time_within),
+                                     cmocka_unit_test(times),
+                                     cmocka_unit_test(errors_are_those_of_the_stores),
+                                     cmocka_unit_test(parts_make_the_whole),
+                                     cmocka_unit_test(keeps_its_rules),
                                      cmocka_unit_test(fixed_and_smallest)};
   return cmocka_run_group_tests_name("choose", tests, NULL, NULL);
 }

@@ -78,7 +78,7 @@ def plan_lines(rng, layers, policy):
 def draw(rng, model, policy, folder):
     args = ["-c", str(rng.choice((300, 2048, 8192, 20000, 40000))), "-t", str(rng.choice((1, 2, 3, 5))), "-b", str(rng.choice((1, 32, 512)))]
     if policy == "chosen":
-        return args + ["--ram", rng.choice(("24M", "60M", "200M"))]
+        return args + ["--ram", rng.choice(("24M", "60M", "200M")), "--prefer", rng.choice(("quality", "speed", "context"))]
     if policy == "one type" or (policy == "recall" and rng.random() < 0.5):
         args += ["-ctk", rng.choice(TYPES), "-ctv", rng.choice(TYPES + FOR_VALUES), "--kv-window", rng.choice(("-1", "64", "500"))]
         return args + (["--kv-recall", rng.choice(("128", "2048"))] if policy == "recall" else [])
