@@ -66,14 +66,15 @@ struct work {
   uint32_t *picked;
 };
 
-/* Whether recall may be chosen in a layer: shapes and types that it goes with (policy/recall.c). */
-static bool may_recall(const struct tb_choose *c, uint32_t layer, const char *k, const char *v) {
-  const struct tb_kv_shape *s = &c->shapes[layer];
-  struct tb_plan_layer p = line(c, k, v);
-  p.recall = c->offer;
-  const struct tb_cache_config one = {
-      .n_layer = 1, .shapes = s, .plan = &p, .n_ctx = c->n_ctx, .n_batch = c->n_batch, .n_threads = c->n_threads};
-  return c->offer && layer >= DENSE && tb_cache_check(&one, NULL) == TB_OK;
+/* Whether a line with recall may be chosen in a layer: shapes and types that it goes with (policy/recall.c). */
+static bool may_recall(const struct tb_choose *c, uint32_t layer, const struct tb_plan_layer *p) {
+  const struct tb_cache_config one = {.n_layer = 1,
+                                      .shapes = &c->shapes[layer],
+                                      .plan = p,
+                                      .n_ctx = c->n_ctx,
+                                      .n_batch = c->n_batch,
+                                      .n_threads = c->n_threads};
+  return layer >= DENSE && tb_cache_check(&one, NULL) == TB_OK;
 }
 
 static void add_option(const struct tb_choose *c, uint32_t i, const struct tb_plan_layer *p, struct work *w,
@@ -112,9 +113,11 @@ static void layer_options(const struct tb_choose *c, uint32_t i, struct work *w,
     for (uint32_t b = 0; b < v.n; b++) {
       struct tb_plan_layer p = line(c, k.type[a], v.type[b]);
       add_option(c, i, &p, w, used);
-      if (!may_recall(c, i, k.type[a], v.type[b])) continue;
-      p.recall = c->offer;
-      add_option(c, i, &p, w, used);
+      for (uint32_t o = 0; o < c->n_offers; o++) {
+        p.recall = c->offers[o].recall;
+        p.resident = c->offers[o].resident;
+        if (may_recall(c, i, &p)) add_option(c, i, &p, w, used);
+      }
     }
   w->choices[i] = (struct tb_choice){&w->options[first], (uint32_t)(*used - first)};
   if (c->most_loss > 0 && *used > first) keep_bound(c, &w->choices[i], w, used);
@@ -143,7 +146,7 @@ static uint64_t shared_bytes(const struct tb_choose *c, const struct work *w, st
   uint32_t rounds = 0;
   for (uint32_t i = 0; i < c->n_layer; i++)
     if (w->choices[i].count > rounds) rounds = w->choices[i].count;
-  const uint32_t kinds = c->offer ? 2 : 1;
+  const uint32_t kinds = c->n_offers ? 2 : 1;
   for (uint32_t round = 0; round < kinds * rounds; round++) {
     uint64_t layers = 0;
     for (uint32_t i = 0; i < c->n_layer; i++) {
@@ -208,7 +211,7 @@ enum tb_status tb_choose_plan(const struct tb_choose *c, uint64_t budget, struct
   while (tb_loss_type(types))
     types++;
   if (types == 0 || types > MAX_TYPES) types = MAX_TYPES;
-  const size_t most = 2 * (size_t)types * types * c->n_layer;
+  const size_t most = (1 + c->n_offers) * (size_t)types * types * c->n_layer;
   struct work w = {.choices = tb_calloc(a, c->n_layer, sizeof *w.choices),
                    .options = tb_calloc(a, most, sizeof *w.options),
                    .lines = tb_calloc(a, most, sizeof *w.lines),

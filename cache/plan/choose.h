@@ -5,6 +5,8 @@
 
 #include "cache/cache.h"
 
+enum { TB_OFFERS = 3 };
+
 struct tb_choose {
   const struct tb_kv_shape *shapes;
   uint32_t n_layer, n_ctx, n_batch, n_threads;
@@ -18,8 +20,12 @@ struct tb_choose {
   /* The least time (time.h) instead of the least loss, with options that lose no more than this in their layer, or the
    * least that any of the layer's does. 0: the least loss. */
   double most_loss;
-  /* Recall of so many tokens may be chosen layer by layer, but in the first two; 0: as `recall` says. */
-  uint32_t offer;
+  /* Recall that may be chosen layer by layer, but in the first two: tokens attended to and in memory (0: all). None: as
+   * `recall` says. */
+  struct tb_offer {
+    uint32_t recall, resident;
+  } offers[TB_OFFERS];
+  uint32_t n_offers;
 };
 
 /* Fills plan (n_layer lines); *bytes is tb_cache_bytes' total of it, ≤ budget, *loss that of loss.h. TB_E_LIMIT when

@@ -119,10 +119,11 @@ double tb_loss(const struct tb_kv_shape *s, const char *type, enum tb_side side,
  */
 
 /* Recall hides keys from a query, which is taken for an error of keys that grows with the tokens passed over for each
- * one attended to. Measured on the bundled model, f16, recall in layers 2 to 7 of 8, 1024 tokens: 0.021, 0.011 and
- * 0.006 nats with 1/16, 1/8 and 1/4 of the tokens; keys of two bits in these layers lose 0.041, and have an error of
- * 0.119. It is a prior for longer contexts, where the same share holds more of the attention. */
-#define RECALL_ERROR 0.0046 /* relative squared, per token passed over */
+ * one attended to. Measured on the bundled model, f16, recall in layers 2 to 7 of 8, 1024 tokens: 0.0112, 0.0042 and
+ * 0.0011 nats with 1/16, 1/8 and 1/4 of the tokens, less the 0.0041 that f16 without recall differs by; keys of two
+ * bits in these layers lose 0.041, and have an error of 0.119. It is a prior for longer contexts, where the same share
+ * holds more of the attention. */
+#define RECALL_ERROR 0.002 /* relative squared, per token passed over */
 
 /* What an error of 1 of keys would lose in a layer, by a type of which that is known. */
 static double loss_per_error(const struct tb_kv_shape *s, uint32_t n_layer) {

@@ -73,21 +73,33 @@ struct layer_states {
   size_t n;
 };
 
+/* The options that no other one beats, as the states that they would be alone. */
+static struct state *undominated(const struct tb_choice *choice, size_t *n, const struct tb_allocator *a) {
+  struct state *s = tb_alloc(a, choice->count, sizeof *s);
+  for (uint32_t o = 0; s && o < choice->count; o++) {
+    const struct tb_option *x = &choice->options[o];
+    s[o] = (struct state){x->bytes, x->cost, x->second, 0, o};
+  }
+  *n = s ? drop_dominated(s, choice->count) : 0;
+  return s;
+}
+
 static enum tb_status extend(const struct tb_choice *choice, const struct layer_states *before, uint64_t room,
                              struct layer_states *after, const struct tb_allocator *a, struct tb_error *err) {
-  const size_t most = before->n * choice->count;
-  if (most > TB_SOLVE_STATES)
-    return tb_fail(err, TB_E_LIMIT, "planner: the options have too many distinct sizes to solve exactly");
-  struct state *s = tb_alloc(a, most, sizeof *s);
-  if (!s) return tb_fail(err, TB_E_NOMEM, "planner: out of memory");
-  size_t n = 0;
-  for (size_t i = 0; i < before->n; i++)
-    for (uint32_t o = 0; o < choice->count; o++) {
-      const struct state *b = &before->s[i];
-      const struct tb_option *x = &choice->options[o];
-      if (b->bytes + x->bytes > room) continue;
-      s[n++] = (struct state){b->bytes + x->bytes, b->cost + x->cost, b->second + x->second, (uint32_t)i, o};
+  size_t n_options, n = 0;
+  struct state *options = undominated(choice, &n_options, a);
+  const size_t most = before->n * n_options;
+  struct state *s = options && most <= TB_SOLVE_STATES ? tb_alloc(a, most, sizeof *s) : NULL;
+  for (size_t i = 0; s && i < before->n; i++)
+    for (size_t o = 0; o < n_options; o++) {
+      const struct state *b = &before->s[i], *x = &options[o];
+      if (b->bytes + x->bytes > room) break; /* sorted by bytes */
+      s[n++] = (struct state){b->bytes + x->bytes, b->cost + x->cost, b->second + x->second, (uint32_t)i, x->option};
     }
+  tb_free(a, options);
+  if (!s && most > TB_SOLVE_STATES)
+    return tb_fail(err, TB_E_LIMIT, "planner: the options have too many distinct sizes to solve exactly");
+  if (!s) return tb_fail(err, TB_E_NOMEM, "planner: out of memory");
   after->s = s;
   after->n = drop_dominated(s, n);
   return TB_OK;

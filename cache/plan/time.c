@@ -41,7 +41,7 @@ double tb_time_us(const struct tb_kv_shape *s, const struct tb_plan_layer *plan,
   const uint32_t held = s->sliding && s->sliding < n ? s->sliding : n;
   const double token = 2.0 * s->n_kv * (s->d_k * ratio_of(plan->type_k) + s->d_v * ratio_of(plan->type_v));
   double bytes = held * token;
-  if (plan->recall && plan->recall + plan->window + plan->sinks < held) {
+  if (plan->recall && !plan->resident && plan->recall + plan->window + plan->sinks < held) {
     const double clusters = (double)held / tb_recall_params_of(plan).cluster;
     bytes =
         clusters * s->n_kv * (s->d_k + CLUSTER_BYTES) + (plan->window + plan->sinks + SCATTERED * plan->recall) * token;

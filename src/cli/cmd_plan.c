@@ -112,6 +112,7 @@ static void print_text(const struct tb_plan *plan) {
          info.calibrated ? "calibrated" : "uncalibrated");
   printf("  attention about %.0f us per token when the context is full, %.2f of f16 (estimates, at 20 GB/s)\n", info.us,
          info.us_f16 > 0 ? info.us / info.us_f16 : 1);
+  if (info.n_spilled) printf("  %u layers keep clusters in a file (--kv-spill)\n", info.n_spilled);
   printf("  fast %s, hard %s%s\n", cli_bytes(a, info.fast), cli_bytes(b, info.hard),
          info.paging ? "; the weights do not stay in memory: slow" : "");
   if (info.limited_by) printf("  limited by %s\n", info.limited_by);

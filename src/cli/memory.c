@@ -101,6 +101,11 @@ int cli_plan_context(const char *verb, const char *model, const struct cli_memor
             "thimble %s: the weights do not stay in memory (%s) and are read from disk again and again: this will be "
             "slow\n",
             verb, info.limited_by ? info.limited_by : "limits");
+  if (options->kv_spill && !options->kv_recall && info.n_spilled)
+    fprintf(stderr, "thimble %s: %u layers keep clusters of their cache in a file in %s\n", verb, info.n_spilled,
+            options->kv_spill);
+  if (!info.n_spilled && !options->kv_plan) options->kv_spill = NULL; /* memory is enough */
+  options->kv_resident = options->kv_spill ? options->kv_resident : 0;
   options->n_ctx = info.n_ctx;
   options->n_threads = info.n_threads;
   options->kv_plan = info.text;

@@ -78,7 +78,12 @@ static enum tb_status make(struct tb_plan *p, struct tb_error *err) {
 static enum tb_status create(struct tb_plan **out, const struct tb_plan_options *options, struct tb_error *err) {
   const struct tb_plan_options defaults = {0}, *o = options ? options : &defaults;
   const struct tb_allocator *a = o->allocator ? o->allocator : &tb_system_allocator;
-  enum tb_status status = tb_context_check_options(&o->context, err);
+  struct tb_context_options words = o->context;
+  if (tb_plan_may_spill(&words)) {
+    words.kv_spill = NULL;
+    words.kv_resident = 0;
+  }
+  enum tb_status status = tb_context_check_options(&words, err);
   if (status) return status;
   if (o->prefer > TB_PREFER_CONTEXT)
     return tb_fail(err, TB_E_ARG, "prefer: %d is none of enum tb_prefer", (int)o->prefer);
@@ -94,7 +99,7 @@ static enum tb_status finish(struct tb_plan **out, struct tb_plan *p, enum tb_st
   if (!status) status = make(p, err);
   /* What the options point to belongs to the caller. */
   p->options.context.kv_plan = p->options.context.type_k = p->options.context.type_v = NULL;
-  p->options.context.kv_profile = NULL;
+  p->options.context.kv_profile = p->options.context.kv_spill = NULL;
   if (!status)
     *out = p;
   else
@@ -159,6 +164,8 @@ void tb_plan_get_info(const struct tb_plan *p, struct tb_plan_info *info) {
                                 .n_classes = p->count.n,
                                 .n_limits = p->n_bounds,
                                 .n_settings = p->n_tried};
+  for (uint32_t i = 0; i < hp->n_layer; i++)
+    info->n_spilled += a->lines[i].resident > 0;
   for (size_t i = 0; i < 2 && i < p->count.n; i++)
     if (strcmp(p->count.classes[i].name, "keys and values") == 0 ||
         strcmp(p->count.classes[i].name, "window and sinks") == 0)

@@ -54,6 +54,11 @@ struct tb_plan_bound {
   bool soft; /* passing it costs speed only */
 };
 
+/* A folder for clusters was named (kv_spill), but no recall: which layers use it is chosen. */
+static inline bool tb_plan_may_spill(const struct tb_context_options *o) {
+  return o->kv_spill && !o->kv_recall && !o->kv_plan && !(o->type_k && o->type_v);
+}
+
 /* What is asked. The options are checked; n_batch and n_threads are filled in. */
 struct tb_plan_ask {
   const struct tb_plan_subject *subject;

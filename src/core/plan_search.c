@@ -12,6 +12,7 @@ enum {
   SPEED_CTX = 8192,
   RECALL_FROM = 8192, /* tokens from which on recall saves time worth its loss, */
   RECALL_SHARE = 8,   /* one of so many being attended to */
+  SPILL_RESIDENT = 2, /* times what is attended to is in memory, where a file holds the rest */
 };
 
 #define NEARLY_EXACT 1e-6 /* loss of a layer in f16, rounded up */
@@ -84,6 +85,17 @@ static uint64_t given_bytes(const struct search *s, uint32_t n_ctx) {
   return total;
 }
 
+/* Recall that may be chosen: for speed with everything in memory, for memory with clusters in a file. */
+static uint32_t make_offers(const struct search *s, uint32_t n_ctx, struct floors f, struct tb_offer *offers) {
+  uint32_t n = 0;
+  if (f.recall && n_ctx >= RECALL_FROM && !s->line.recall) offers[n++] = (struct tb_offer){n_ctx / RECALL_SHARE, 0};
+  for (uint32_t part = RECALL_SHARE; tb_plan_may_spill(s->o) && part <= 2 * RECALL_SHARE; part *= 2) {
+    const uint32_t recall = n_ctx / part, resident = s->o->kv_resident;
+    if (recall) offers[n++] = (struct tb_offer){recall, resident ? resident : SPILL_RESIDENT * recall};
+  }
+  return n;
+}
+
 /* Chooses at a context. TB_E_LIMIT: the smallest types are in `lines` and do not fit. */
 static enum tb_status at(struct search *s, uint32_t n_ctx, struct floors f, uint64_t *bytes, double *loss,
                          const char **source) {
@@ -96,22 +108,22 @@ static enum tb_status at(struct search *s, uint32_t n_ctx, struct floors f, uint
     *loss = tb_plan_loss(s->shapes, s->lines, n_layer, n_ctx);
     return within(s, n_ctx, s->lines) ? TB_OK : tb_fail(s->err, TB_E_LIMIT, "the cache does not fit");
   }
-  const struct tb_choose c = {.shapes = s->shapes,
-                              .n_layer = n_layer,
-                              .n_ctx = n_ctx,
-                              .n_batch = size.n_batch,
-                              .n_threads = size.n_threads,
-                              .window = s->line.window,
-                              .sinks = s->line.sinks,
-                              .recall = s->line.recall,
-                              .resident = s->line.resident,
-                              .type_k = s->o->type_k,
-                              .type_v = s->o->type_v,
-                              .least_bits_k = f.k,
-                              .least_bits_v = f.v,
-                              .smallest = f.smallest,
-                              .most_loss = f.most_loss,
-                              .offer = f.recall && n_ctx >= RECALL_FROM && !s->line.recall ? n_ctx / RECALL_SHARE : 0};
+  struct tb_choose c = {.shapes = s->shapes,
+                        .n_layer = n_layer,
+                        .n_ctx = n_ctx,
+                        .n_batch = size.n_batch,
+                        .n_threads = size.n_threads,
+                        .window = s->line.window,
+                        .sinks = s->line.sinks,
+                        .recall = s->line.recall,
+                        .resident = s->line.resident,
+                        .type_k = s->o->type_k,
+                        .type_v = s->o->type_v,
+                        .least_bits_k = f.k,
+                        .least_bits_v = f.v,
+                        .smallest = f.smallest,
+                        .most_loss = f.most_loss};
+  c.n_offers = make_offers(s, n_ctx, f, c.offers);
   enum tb_status status = tb_choose_plan(&c, room, s->lines, bytes, loss, s->a, s->err);
   /* The room for the cache is rounded down; the smallest plan may fit it after all. */
   return status == TB_E_LIMIT && within(s, n_ctx, s->lines) ? TB_OK : status;
@@ -214,7 +226,7 @@ static enum tb_status prepare(struct search *s) {
   const struct tb_model *m = &s->ask->subject->model;
   struct tb_context_options words = *s->o;
   words.kv_plan = NULL;
-  if (s->o->kv_plan) { /* recall may be in its lines alone */
+  if (s->o->kv_plan || tb_plan_may_spill(s->o)) { /* recall may be in lines alone */
     words.kv_spill = NULL;
     words.kv_resident = 0;
   }

@@ -139,9 +139,10 @@ struct tb_context_options {
   int32_t kv_sinks;    /* first tokens likewise; 0: 5, -1: none */
   uint32_t kv_merge;   /* from this layer on, pairs of layers share the directions of their keys and values; 0: none */
   uint32_t kv_recall;  /* while generating, attend to so many tokens chosen by clusters, and to the newest; 0: to all */
-  /* Folder of a file for the clusters that are not in memory: with kv_recall alone. The file has no name and ends with the
-   * context; its room is taken at once. A failure of its disk then fails the call that needs it (TB_E_IO, TB_E_FORMAT),
-   * and what was evaluated before that call's last batch is kept: see n_past. Such a conversation is not saved. */
+  /* Folder of a file for the clusters that are not in memory: with kv_recall, or a plan that recalls. The file has no
+   * name and ends with the context; its room is taken at once. A failure of its disk then fails the call that needs it
+   * (TB_E_IO, TB_E_FORMAT), and what was evaluated before that call's last batch is kept: see n_past. Such a
+   * conversation is not saved. */
   const char *kv_spill;
   uint32_t kv_resident; /* tokens of each KV head's clusters that are in memory, those used last; 0: 4 · kv_recall */
 };
@@ -320,7 +321,9 @@ enum tb_prefer {
 
 struct tb_plan_options {
   const struct tb_allocator *allocator; /* NULL: malloc */
-  /* What is fixed. n_ctx 0: chosen; a cache type that is NULL: chosen per layer; kv_plan: the types are as given. */
+  /* What is fixed. n_ctx 0: chosen; a cache type that is NULL: chosen per layer; kv_plan: the types are as given.
+   * kv_spill without kv_recall: whether and how layers recall and keep clusters in a file is chosen, where memory asks
+   * for it. */
   struct tb_context_options context;
   uint64_t ram;    /* bytes that the fast total may take; 0: as the machine allows */
   bool elsewhere;  /* the plan is for another machine: the limits of this one do not count */
@@ -352,6 +355,7 @@ struct tb_plan_info {
   uint64_t anonymous;     /* the most that RssAnon will be */
   uint64_t mapped;        /* of the model file */
   uint64_t cache;         /* of keys and values, windows included */
+  uint32_t n_spilled;     /* layers that keep clusters in a file: a context for this plan needs kv_spill */
   const char *text;       /* the plan as a plan file */
   size_t n_classes, n_limits, n_settings;
 };

@@ -180,7 +180,8 @@ static struct tb_choose fast(void) {
   c.n_layer = FEW;
   c.type_k = "f16";
   c.most_loss = 1.5;
-  c.offer = CTX / 8;
+  c.offers[0].recall = CTX / 8;
+  c.n_offers = 1;
   return c;
 }
 
@@ -190,7 +191,7 @@ static uint32_t list_options(const struct tb_choose *c, uint32_t layer, struct t
   const uint32_t first = tb_loss_at_end(layer, FEW) ? 5 : 6; /* uncalibrated, ends are one type better */
   uint32_t n = 0;
   for (uint32_t i = 0; i < first; i++)
-    for (uint32_t recall = 0; recall <= (layer >= 2 ? c->offer : 0); recall += c->offer) {
+    for (uint32_t recall = 0; recall <= (layer >= 2 ? c->offers[0].recall : 0); recall += c->offers[0].recall) {
       struct tb_plan_layer p = {.type_k = "f16", .window = c->window, .sinks = c->sinks, .recall = recall};
       memcpy(p.type_v, values[i], strlen(values[i]) + 1);
       if (tb_loss_line(&c->shapes[layer], &p, FEW, CTX) <= c->most_loss) out[n++] = p;

@@ -101,24 +101,26 @@ static void shape_covers_file(void **state) {
 /* Better: it fits; more tokens; at equal tokens less loss, or less time. */
 static void more_is_never_worse(void **state) {
   (void)state;
-  for (int prefer = 0; prefer < 3; prefer++)
+  uint32_t spilled = 0;
+  for (int prefer = 0; prefer < 6; prefer++) /* with a folder to spill to in the second half */
     for (uint32_t n_ctx = 0; n_ctx <= 8192; n_ctx += 8192) {
       struct tb_plan_info before = {0};
       for (uint64_t ram = 8 << 20; ram < (uint64_t)128 << 20; ram += 3 << 19) {
-        struct tb_plan_options o = {.context = {.n_ctx = n_ctx, .n_threads = 2},
+        struct tb_plan_options o = {.context = {.n_ctx = n_ctx, .n_threads = 2, .kv_spill = prefer < 3 ? NULL : "/"},
                                     .ram = ram,
                                     .elsewhere = true,
-                                    .prefer = (enum tb_prefer)prefer};
+                                    .prefer = (enum tb_prefer)(prefer % 3)};
         struct tb_plan *p;
         struct tb_error err;
         struct tb_plan_info now;
         if (tb_plan_shape(&p, shape_text, "q8_0", &o, &err) != TB_OK) fail_msg("%s", err.text);
         tb_plan_get_info(p, &now);
-        assert_true(now.fits >= before.fits);
+        assert_true(now.fits >= before.fits && (prefer >= 3 || !now.n_spilled));
+        spilled += now.fits && now.n_spilled;
         if (now.fits) assert_true(now.fast <= ram);
         if (before.fits) {
           assert_true(now.n_ctx >= before.n_ctx);
-          const bool speed = prefer == TB_PREFER_SPEED;
+          const bool speed = prefer % 3 == TB_PREFER_SPEED;
           if (now.n_ctx == before.n_ctx)
             assert_true(speed ? now.us <= before.us * (1 + 1e-12) : now.loss <= before.loss * (1 + 1e-12));
         }
@@ -130,8 +132,9 @@ static void more_is_never_worse(void **state) {
         before = now;
         tb_plan_free(p);
       }
-      assert_true(before.fits && before.limited_by == NULL); /* in the end all in f16 */
+      assert_true(before.fits && before.limited_by == NULL && before.n_spilled == 0); /* in the end all in f16 */
     }
+  assert_true(spilled > 0);
 }
 
 static void refuses(void **state) {

@@ -78,6 +78,7 @@ def plan_lines(rng, layers, policy):
 def draw(rng, model, policy, folder):
     args = ["-c", str(rng.choice((300, 2048, 8192, 20000, 40000))), "-t", str(rng.choice((1, 2, 3, 5))), "-b", str(rng.choice((1, 32, 512)))]
     if policy == "chosen":
+        args += ["--kv-spill", folder] if rng.random() < 0.5 else []
         return args + ["--ram", rng.choice(("24M", "60M", "200M")), "--prefer", rng.choice(("quality", "speed", "context"))]
     if policy == "one type" or (policy == "recall" and rng.random() < 0.5):
         args += ["-ctk", rng.choice(TYPES), "-ctv", rng.choice(TYPES + FOR_VALUES), "--kv-window", rng.choice(("-1", "64", "500"))]
@@ -96,6 +97,8 @@ def drawn(rng, model, policy, folder):
         report, done = processes.plan(THIMBLE, ["-m", model.path, *args, "-o", final])
         if report and report["fits"]:
             size = ["-c", str(report["n_ctx"]), "-t", str(report["n_threads"]), "-b", args[args.index("-b") + 1]]
+            if any(layer["resident"] for layer in report["layers"]):
+                size += ["--kv-spill", folder]
             return " ".join([model.name, policy, *args]), ["-m", model.path, *size, "--kv-plan", final], report
         check(done.code > 0 and done.err.startswith("thimble plan: "), f"{model.name} {args}: {done.says()}")
 
