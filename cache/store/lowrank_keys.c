@@ -20,8 +20,9 @@ static uint16_t *parameters(const struct tb_lowrank *l, const unsigned char *blo
 
 /* --------------------------------------------------------------------------------------------------------- encoding */
 
+/* lo if x is not a number. */
 static float clamp(float x, float lo, float hi) {
-  return x < lo ? lo : x > hi ? hi : x;
+  return !(x > lo) ? lo : x > hi ? hi : x;
 }
 
 static uint32_t code_of(float x, float mid, float inverse, float top) {

@@ -44,7 +44,7 @@ static float scale_value(uint8_t code, uint32_t base) {
 
 static uint32_t code_of(float x, float inverse, uint32_t k) {
   const float top = (float)((1u << 2 * k) - 1), y = rintf(x * inverse * (float)(1u << 2 * (k - 1)) + top / 2);
-  return (uint32_t)(y < 0 ? 0 : y > top ? top : y);
+  return (uint32_t)(!(y > 0) ? 0 : y > top ? top : y);
 }
 
 static float squared_error(const struct tb_lowrank_head *h, const float *x, const float *step, float scale) {

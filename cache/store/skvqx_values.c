@@ -6,6 +6,7 @@
  *   base    their exponent, int8; padding to 64 bytes
  *
  * Codes and scales are simd/kvquant's: the step that is best for a normal distribution, then least squares. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 #include "cache/store/fetch.h"
@@ -28,10 +29,10 @@ static int base_of(const uint8_t *scales) {
   return (int8_t)scales[TB_KV_BLOCK];
 }
 
-/* The nearest 8-bit scale: 2^(base + e)·(1 + m/16), code 16·e + m; 0 below the range. */
+/* The nearest 8-bit scale: 2^(base + e)·(1 + m/16), code 16·e + m; 0 below the range and for what is not finite. */
 static uint8_t scale_code(float scale, int base) {
   int e;
-  if (!(scale > 0)) return 0;
+  if (!(scale > 0 && scale <= FLT_MAX)) return 0;
   const float fraction = frexpf(scale, &e); /* in [1/2, 1) */
   const int code = 16 * (e - 1 - base) + (int)rintf((2 * fraction - 1) * 16);
   return (uint8_t)(code < 1 ? 0 : code > 255 ? 255 : code);
@@ -43,7 +44,7 @@ static int base_for(const float *scale) {
   int e = 0;
   for (int t = 0; t < TB_KV_BLOCK; t++)
     most = fmaxf(most, scale[t]);
-  if (most > 0) frexpf(most, &e);
+  if (most > 0 && most <= FLT_MAX) frexpf(most, &e);
   const int base = e - 1 - 15;
   return base < -126 ? -126 : base > 111 ? 111 : base;
 }

@@ -8,6 +8,9 @@
 #include "simd/kernels.h"
 #include "simd/vec/exp_fast.h"
 
+/* Towards zero; 0 for what is no number. */
+static int whole(float x) { return x == x ? (int)x : 0; }
+
 enum { MAX_D = 512 };
 
 /* Sixteen partial sums to one, in the order that vector registers halve. */
@@ -116,7 +119,7 @@ static float exp_fast(float x) {
   float t = fmaf(x, TB_EXP_LOG2E, TB_EXP_SHIFT), n = t - TB_EXP_SHIFT;
   float f = fmaf(x, TB_EXP_LOG2E, -n);
   float p = fmaf(fmaf(fmaf(fmaf(TB_EXP_C4, f, TB_EXP_C3), f, TB_EXP_C2), f, TB_EXP_C1), f, 1.0f);
-  return ldexpf(p, (int)n);
+  return ldexpf(p, whole(n));
 }
 
 float tb_attn_exp_ref(float *s, size_t n, float m) {
@@ -175,7 +178,7 @@ void tb_kvpack_q8_0_ref(void *row, const float *x, size_t d) {
     if (inverse > 3.4e38f) inverse = 0.0f;
     uint16_t h = tb_f32_to_f16(m / 127.0f);
     memcpy(b, &h, 2);
-    for (size_t j = 0; j < 32; j++) b[2 + j] = (unsigned char)(int8_t)rintf(x[i + j] * inverse);
+    for (size_t j = 0; j < 32; j++) b[2 + j] = (unsigned char)whole(rintf(x[i + j] * inverse));
   }
 }
 void tb_kvdequant_q8_0_ref(float *x, const void *row, size_t d) { tb_dequant_q8_0_ref(x, row, d); }
@@ -194,7 +197,7 @@ void tb_kvpack_q4_0_ref(void *row, const float *x, size_t d) {
     uint16_t h = tb_f32_to_f16(scale);
     memcpy(b, &h, 2);
     for (size_t j = 0; j < 16; j++) {
-      int lo = (int)(x[i + j] * inverse + 8.5f), hi = (int)(x[i + j + 16] * inverse + 8.5f);
+      int lo = whole(x[i + j] * inverse + 8.5f), hi = whole(x[i + j + 16] * inverse + 8.5f);
       lo = lo < 15 ? lo : 15;
       hi = hi < 15 ? hi : 15;
       b[2 + j] = (unsigned char)(lo | hi << 4);

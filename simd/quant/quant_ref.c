@@ -13,7 +13,8 @@ void tb_quant_q8_ref(int8_t *q, float *d, int16_t *s, const float *x, size_t k) 
     if (inverse > 3.4e38f) inverse = 0.0f; /* m is so small that 127/m overflows: the group counts as zero */
     int sum[2] = {0, 0};
     for (int i = 0; i < 32; i++) {
-      int code = (int)rintf(xb[i] * inverse);
+      const float whole = rintf(xb[i] * inverse);
+      const int code = whole == whole ? (int)whole : 0;
       q[32 * b + (size_t)i] = (int8_t)code;
       sum[i / 16] += code;
     }

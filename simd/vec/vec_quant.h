@@ -25,6 +25,9 @@ TB_INLINE void v16_quant_q8x4(int8_t *q, float *d, int16_t *s, const v16 x[8]) {
   v16_store_i8x8(q, s, y);
 }
 
+/* Not a number where a value was none: any sum will do, since what is computed from it is refused. */
+TB_INLINE int16_t v16_code_sum(float sum) { return sum == sum ? (int16_t)sum : 0; }
+
 /* One group. The codes are whole floats up to 127 until they are stored, so their sums are exact. */
 TB_INLINE void v16_quant_q8(int8_t *q, float *d, int16_t *s, v16 x, v16 y) {
   float m = v16_hmax(v16_pair_max(x, y)), inverse, sums[4];
@@ -34,8 +37,8 @@ TB_INLINE void v16_quant_q8(int8_t *q, float *d, int16_t *s, v16 x, v16 y) {
   v16_store_i8(q, x);
   v16_store_i8(q + 16, y);
   v16_hsum4(sums, x, y, x, y);
-  s[0] = (int16_t)sums[0];
-  s[1] = (int16_t)sums[1];
+  s[0] = v16_code_sum(sums[0]);
+  s[1] = v16_code_sum(sums[1]);
 }
 
 /* k values, a multiple of 32. */
