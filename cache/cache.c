@@ -88,8 +88,7 @@ static void carve(struct tb_cache *c, struct tb_arena *a, const struct tb_kernel
   c->work.crcs = tb_carve(a, cfg->n_threads, sizeof *c->work.crcs);
 }
 
-/* Memory that the layers' tables need only while they are made. */
-static size_t init_bytes(const struct tb_cache_config *c) {
+uint64_t tb_cache_init_bytes(const struct tb_cache_config *c) {
   size_t most = 0;
   for (uint32_t i = 0; i < c->n_layer; i++) {
     struct tb_policy_layer layer = layer_of(c, i);
@@ -134,7 +133,7 @@ enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_conf
   c->work.team = team;
   /* Zeroed: every page is touched now, so that a lack of memory shows here and not in the middle of an answer. */
   c->block = total < SIZE_MAX ? tb_calloc(alloc, 1, (size_t)total - sizeof *c) : NULL;
-  const size_t init = init_bytes(config);
+  const size_t init = (size_t)tb_cache_init_bytes(config);
   void *work = init && c->block ? tb_alloc(alloc, init, 1) : NULL;
   if (!c->block || (init && !work)) {
     tb_free(alloc, c->block);

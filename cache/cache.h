@@ -184,6 +184,9 @@ enum tb_status tb_cache_check(const struct tb_cache_config *config, struct tb_er
 /* Bytes that hold keys and values (`stored`) and everything tb_cache_create takes (`total`: workspace included). */
 void tb_cache_bytes(const struct tb_cache_config *config, uint64_t *stored, uint64_t *total);
 
+/* Beside that, what the layers' tables need only while they are made. */
+uint64_t tb_cache_init_bytes(const struct tb_cache_config *config);
+
 enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_config *config, const struct tb_kernels *kernels,
                                struct tb_team *team, const struct tb_allocator *a, struct tb_error *err);
 void tb_cache_free(struct tb_cache *c);

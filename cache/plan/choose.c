@@ -136,7 +136,7 @@ static uint64_t total(const struct tb_choose *c, const struct tb_plan_layer *pla
   struct tb_cache_config cfg = config(c, plan);
   uint64_t stored, bytes;
   tb_cache_bytes(&cfg, &stored, &bytes);
-  return bytes;
+  return bytes + tb_cache_init_bytes(&cfg);
 }
 
 /* What the layers share (workspace), for the options that need most of it: option o of every layer together, and of

@@ -28,9 +28,9 @@ struct tb_choose {
   uint32_t n_offers;
 };
 
-/* Fills plan (n_layer lines); *bytes is tb_cache_bytes' total of it, ≤ budget, *loss that of loss.h. TB_E_LIMIT when
- * even the smallest allowed types take more than the budget: then plan and *bytes are of those. TB_E_UNSUPPORTED when
- * no type suits a layer. */
+/* Fills plan (n_layer lines); *bytes is tb_cache_bytes' total of it and tb_cache_init_bytes, ≤ budget, *loss that of
+ * loss.h. TB_E_LIMIT when even the smallest allowed types take more than the budget: then plan and *bytes are of those.
+ * TB_E_UNSUPPORTED when no type suits a layer. */
 enum tb_status tb_choose_plan(const struct tb_choose *c, uint64_t budget, struct tb_plan_layer *plan, uint64_t *bytes,
                               double *loss, const struct tb_allocator *a, struct tb_error *err);
 

@@ -28,7 +28,7 @@ enum tb_status tb_plan_subject_profile(struct tb_plan_subject *s, const char *pa
 void tb_plan_subject_free(struct tb_plan_subject *s);
 
 enum tb_plan_total { TB_TOTAL_FAST, TB_TOTAL_HARD, TB_TOTAL_ADDRESS, TB_TOTAL_DATA, TB_TOTALS };
-enum { TB_PLAN_CLASSES = 16, TB_PLAN_LIMITS = 2 * TB_MEMORY_LIMITS + 1 };
+enum { TB_PLAN_CLASSES = 20, TB_PLAN_LIMITS = 2 * TB_MEMORY_LIMITS + 1 };
 
 /* All memory of a process that runs the subject. */
 struct tb_plan_count {

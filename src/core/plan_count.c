@@ -9,7 +9,7 @@
 
 /* Measured with `thimble run --stats`, see above. */
 enum {
-  PROGRAM_DATA = 944 << 10, /* anonymous pages of program, libraries and heap before a model is open, and their slack */
+  PROGRAM_DATA = 544 << 10, /* anonymous pages of program, libraries and heap before a model is open, and their slack */
   PROGRAM_CODE = 6 << 20,   /* pages of program and libraries that a run touches */
   PROGRAM_ADDRESS = 12 << 20, /* their address space, the heap's slack included */
   PROGRAM_WRITABLE = 2 << 20, /* the writable part of it */
@@ -53,6 +53,7 @@ static void add_cache(struct tb_plan_count *c, const struct tb_plan_subject *s, 
   add_anonymous(c, "keys and values", bytes.main);
   add_anonymous(c, "window and sinks", bytes.window);
   add_anonymous(c, "attention workspace", bytes.shared);
+  add_anonymous(c, "tables being made", tb_cache_init_bytes(&config));
 }
 
 static uint64_t stack_bytes(void) {
@@ -112,6 +113,7 @@ void tb_plan_count_all(const struct tb_plan_subject *s, struct tb_plan_size size
   add_anonymous(out, "workspace of threads", need.scratch);
   add_anonymous(out, "logits", need.logits);
   add_anonymous(out, "rotations and history", need.tables);
+  add_anonymous(out, "sampler", tb_sampler_bytes(s->model.hp.n_vocab));
   add_anonymous(out, "conversation text", (uint64_t)size.n_ctx * TEXT_PER_TOKEN);
   add_anonymous(out, "tokenizer and tables", s->heap + need.objects + s->profile_heap);
   /* While the tokenizer is built it may take more than a small context does later. */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/rng.h"
-#include "core/model.h"
+#include "core/context.h"
 
 struct candidate {
   tb_token id;
@@ -43,6 +43,10 @@ static enum tb_status check(const struct tb_sampler_options *o, struct tb_error 
   if (o->repeat_last_n > MAX_REPEAT_WINDOW)
     return tb_fail(err, TB_E_ARG, "repeat window: %u is more than %d", o->repeat_last_n, MAX_REPEAT_WINDOW);
   return TB_OK;
+}
+
+uint64_t tb_sampler_bytes(uint32_t n_vocab) {
+  return (uint64_t)n_vocab * sizeof(struct candidate);
 }
 
 enum tb_status tb_sampler_create(struct tb_sampler **out, const struct tb_model *model,

@@ -4,8 +4,7 @@
 Configurations are drawn over shapes, weight types, contexts, batches, threads, cache types and policies: types of the
 planner's choice, one type for all layers, another one for every layer, merged layers, recall. For each:
 
-  * the most anonymous memory / plan is in 0.90 ... 1.00 where the plan is 8 MiB or more, and never above 1 (below that
-    size the constants for program and tokenizer, about 0.6 MiB too much, decide);
+  * the most anonymous memory / plan is in 0.90 ... 1.00, where the plan is 8 MiB or more, in 0.80 ... 1.00 below it;
   * the process that may take exactly what was planned finishes, in a memory cgroup of the hard total, under RLIMIT_AS of
     the address total or RLIMIT_DATA of the data total, by turns; the one that may take 95 % of it is refused in words
     with exit code 2, not killed.
@@ -21,8 +20,8 @@ import tempfile
 import processes
 
 THIMBLE = sys.argv[1]
+FLOOR = 8 << 20  # below it pages of the program and tables that are made in passing weigh more
 WANTED = int(sys.argv[2]) if len(sys.argv) > 2 else 20
-FLOOR = 8 << 20  # plans below it are only held against the upper bound
 TYPES = ["f32", "f16", "q8_0", "q4_0", "skvqx4", "skvqx2", "skvqx2:rot=had", "skvq2:g=64", "skvq1.5:g=64", "lowrank:16", "lowrank:32:4",
          "lowrank:x2", "cskv:32", "cskv:64:4"]
 FOR_VALUES = ["skvqx1.5", "skvqx1.5:rot=had"]
@@ -120,7 +119,7 @@ def configurations(models, folder):
     ids = os.path.join(folder, "ids")
     with open(ids, "w", encoding="ascii") as f:
         f.write(" ".join(str(i % 900) for i in range(200)))
-    ratios, counts = [], collections.Counter()
+    ratios, small, counts = [], [], collections.Counter()
     i = -1
     while len(ratios) < WANTED and len(failures) < 10:
         i += 1
@@ -137,12 +136,14 @@ def configurations(models, folder):
         check(done.code == 0, f"{words}: {kind} of the plan: {done.says()}")
         ratio = done.anonymous / report["anonymous"]
         check(ratio <= 1, f"{words}: {ratio:.4f} of the plan of {report['anonymous']}")
-        if report["anonymous"] >= FLOOR and done.code == 0:
-            check(ratio >= 0.90, f"{words}: only {ratio:.3f} of the plan of {report['anonymous']}")
-            ratios.append(ratio)
+        if done.code == 0:
+            check(ratio >= (0.90 if report["anonymous"] >= FLOOR else 0.80), f"{words}: only {ratio:.3f} of the plan of {report['anonymous']}")
+            (ratios if report["anonymous"] >= FLOOR else small).append(ratio)
         counts[policy] += 1
     print(f"{i + 1} configurations:", ", ".join(f"{n} {what}" for what, n in counts.items()))
     print(f"most anonymous memory / plan, {len(ratios)} of 8 MiB or more: {min(ratios):.3f} ... {max(ratios):.3f}")
+    if small:
+        print(f"the same, {len(small)} below: {min(small):.3f} ... {max(small):.3f}")
 
 
 def nearest_fit(model):
