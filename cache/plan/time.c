@@ -15,10 +15,10 @@
 static const struct {
   const char *type;
   double ratio;
-} rows[] = {{"f32", 2},           {"f16", 1},           {"q8_0", 1.12},         {"q4_0", 1.02},
-            {"skvqx4", 0.91},     {"skvqx2", 0.73},     {"skvqx1.5", 0.63},     {"lowrank:x4", 1.09},
-            {"lowrank:x3", 0.90}, {"lowrank:x2", 0.74}, {"lowrank:x1.5", 0.72}, {"lowrank:x1", 0.69},
-            {"lowrank", 1.05},    {"cskv", 6.4}};
+} rows[] = {{"f32", 2},           {"f16", 1},           {"q8_0", 0.64},         {"q4_0", 0.59},
+            {"skvqx4", 0.57},     {"skvqx2", 0.33},     {"skvqx1.5", 0.25},     {"lowrank:x4", 0.56},
+            {"lowrank:x3", 0.46}, {"lowrank:x2", 0.34}, {"lowrank:x1.5", 0.35}, {"lowrank:x1", 0.37},
+            {"lowrank", 0.84},    {"cskv", 5.3}};
 
 #define OTHER 1.5 /* types for comparison, which expand what they read */
 #define SCATTERED 1.5
