@@ -2,7 +2,8 @@
  *
  * f16 is read as fast as memory allows; ratio is what a type takes beside it, bytes and arithmetic together, measured
  * (cache/README.md, "Time per token of attention alone": 12288 tokens, heads of 64, 4 query heads per KV head, AVX-512;
- * of both sides, so that the one for values only is what is left of its pair).
+ * of both sides, so that the one for values only is what is left of its pair; f32 and lowrank:x1.5 are not of the table but
+ * of twice the bytes of f16 and between the neighbours; lowrank by channels and cskv with 4096 tokens).
  *
  * Recall reads of every cluster its centroid in a byte per channel and 10 bytes besides, then the rows of its budget.
  * Those lie apart and come SCATTERED times as slowly: with it the estimate agrees with 2048 tokens recalled of 32,768

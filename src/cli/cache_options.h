@@ -29,7 +29,7 @@ struct cli_cache {
   {NULL, "--kv-recall", CLI_U32, &(c).recall, 0, 1 << 24, "N",                                                         \
    "while generating, attend to N tokens in chosen clusters and to the newest (0: to all)"},                           \
   {NULL, "--kv-spill", CLI_STRING, &(c).spill, 0, 0, "DIR",                                                            \
-   "clusters that were not used for long are in a file there: with --kv-recall, or where the planner needs it"},                                      \
+   "clusters that were not used for long are in a file there: with --kv-recall, or where the planner needs it"},       \
   {NULL, "--kv-resident", CLI_U32, &(c).resident, 0, 1 << 24, "N",                                                     \
    "with --kv-spill: tokens in clusters that are in memory, per KV head (4 times --kv-recall)"},                       \
   {NULL, "--kv-merge", CLI_U32, &(c).merge, 0, 1 << 24, "N",                                                           \
