@@ -22,6 +22,8 @@
  *
  *   loss.<type>             [2]             what a cache type loses in this layer, keys and values, in nats of KL divergence of the
  *                                           next token's distribution; -1: the type does not suit that side
+ *   loss.merge.up, .down    [2]             what sharing directions with the layer above or below loses, directions exact; -1: it cannot
+ *   loss.recall             [2]             what recall loses for every token passed over for one attended to, keys exact; then -1
  *
  * and about the losses, for reports:
  *   thimble.profile.loss.scale  f32[1]      what the sum over layers was multiplied by to be what a whole run loses

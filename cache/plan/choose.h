@@ -1,4 +1,4 @@
-/* The types of every layer within a budget, and whether it recalls: candidates from the registered stores, bytes from
+/* The types of every layer within a budget, whether it recalls, and whether it is merged with its neighbour: candidates from the registered stores, bytes from
  * bytes.h, losses from loss.h, times from time.h, chosen exactly by solve.h. */
 #ifndef TB_CACHE_PLAN_CHOOSE_H
 #define TB_CACHE_PLAN_CHOOSE_H
@@ -13,7 +13,7 @@ struct tb_choose {
   uint32_t window, sinks, recall, resident;
   /* A type that is fixed for all layers, or NULL: chosen among the stores that have a row in loss.c. */
   const char *type_k, *type_v;
-  /* The fewest bits per value that are chosen. Without measured losses, layers at the ends of the
+  /* The fewest bits per value that are chosen; layers are merged only when that is 0 for both. Without measured losses, layers at the ends of the
    * model get one type more: the next better one. */
   double least_bits_k, least_bits_v;
   bool smallest; /* the smallest types allowed, whatever the budget */

@@ -52,6 +52,14 @@ const char *tb_loss_type(size_t i) {
   return i + 1 < sizeof rows / sizeof rows[0] ? rows[i + 1].type : NULL; /* f32 loses nothing */
 }
 
+static const char *const methods[] = {"merge.up", "merge.down", "recall"};
+
+const char *tb_loss_row(size_t i) {
+  const size_t types = sizeof rows / sizeof rows[0] - 1;
+  if (i < types) return tb_loss_type(i);
+  return i - types < sizeof methods / sizeof methods[0] ? methods[i - types] : NULL;
+}
+
 bool tb_loss_at_end(uint32_t layer, uint32_t n_layer) {
   return layer < ENDS || layer + ENDS >= n_layer;
 }
@@ -67,12 +75,12 @@ static double prior(const char *type, enum tb_side side, uint32_t layer, uint32_
 /* ----------------------------------------------------------------------------------------------------------- measured
  */
 
-/* Tensor blk.<layer>.loss.<type>: keys, values; -1: the type does not suit the side. NULL: not measured. */
-static const float *losses(const struct tb_profile *p, uint32_t layer, const char *type, enum tb_status *status,
+/* Tensor blk.<layer>.loss.<row>: keys, values; -1: it does not suit the side. NULL: not measured. */
+static const float *losses(const struct tb_profile *p, uint32_t layer, const char *row, enum tb_status *status,
                            struct tb_error *err) {
   char name[48];
   const float *x;
-  snprintf(name, sizeof name, "loss.%s", type);
+  snprintf(name, sizeof name, "loss.%s", row);
   *status = tb_profile_get(p, layer, name, 2, &x, err);
   return *status ? NULL : x;
 }
@@ -83,15 +91,15 @@ bool tb_loss_measured(const struct tb_profile *p) {
 }
 
 enum tb_status tb_loss_check(const struct tb_profile *p, uint32_t n_layer, struct tb_error *err) {
-  const char *type;
+  const char *row;
   for (uint32_t i = 0; p && i < n_layer; i++)
-    for (size_t t = 0; (type = tb_loss_type(t)); t++) {
+    for (size_t r = 0; (row = tb_loss_row(r)); r++) {
       enum tb_status status;
-      const float *x = losses(p, i, type, &status, err);
+      const float *x = losses(p, i, row, &status, err);
       if (status) return status;
       for (int side = 0; x && side < 2; side++)
         if (x[side] < 0 && x[side] != -1)
-          return tb_fail(err, TB_E_FORMAT, "profile: tensor 'blk.%u.loss.%s' holds a negative loss", i, type);
+          return tb_fail(err, TB_E_FORMAT, "profile: tensor 'blk.%u.loss.%s' holds a negative loss", i, row);
     }
   return TB_OK;
 }
@@ -118,26 +126,56 @@ double tb_loss(const struct tb_kv_shape *s, const char *type, enum tb_side side,
 /* -------------------------------------------------------------------------------------------------------------- lines
  */
 
-/* Recall hides keys from a query, which is taken for an error of keys that grows with the tokens passed over for each
- * one attended to. Measured on the bundled model, f16, recall in layers 2 to 7 of 8, 1024 tokens: 0.0112, 0.0042 and
- * 0.0011 nats with 1/16, 1/8 and 1/4 of the tokens, less the 0.0041 that f16 without recall differs by; keys of two
- * bits in these layers lose 0.041, and have an error of 0.119. It is a prior for longer contexts, where the same share
- * holds more of the attention. */
-#define RECALL_ERROR 0.002 /* relative squared, per token passed over */
-
-/* What an error of 1 of keys would lose in a layer, by a type of which that is known. */
-static double loss_per_error(const struct tb_kv_shape *s, uint32_t n_layer) {
+/* What an error of 1 of keys or values would lose in a layer, by a type of which that is known. */
+static double loss_per_error(const struct tb_kv_shape *s, enum tb_side side, uint32_t n_layer) {
   static const char *const types[] = {"skvqx2", "skvqx4", "q4_0"};
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
     double error;
-    if (tb_loss_known(s, types[i], TB_SIDE_K) && tb_loss_error(types[i], &error))
-      return tb_loss(s, types[i], TB_SIDE_K, n_layer) / error;
+    if (tb_loss_known(s, types[i], side) && tb_loss_error(types[i], &error))
+      return tb_loss(s, types[i], side, n_layer) / error;
   }
-  return prior("q8_0", TB_SIDE_K, s->layer, n_layer) / 2.9e-5;
+  return prior("q8_0", side, s->layer, n_layer) / 2.9e-5;
+}
+
+/* Recall hides keys from a query, which is taken for an error of keys that grows with the tokens passed over for each
+ * one attended to. The profile says what it loses for one such token, in a text far shorter than the contexts that it
+ * is chosen for, where the same share holds more of the attention. Before that was measured: on the bundled model,
+ * f16, recall in layers 2 to 7 of 8, 1024 tokens, it was 0.0112, 0.0042 and 0.0011 nats with 1/16, 1/8 and 1/4 of the
+ * tokens, less the 0.0041 that f16 without recall differs by; keys of two bits in these layers lose 0.041, and have an
+ * error of 0.119. */
+#define RECALL_ERROR 0.002 /* relative squared, per token passed over */
+
+static double recall_loss(const struct tb_kv_shape *s, double passed_over, uint32_t n_layer) {
+  enum tb_status status;
+  const float *x = losses(s->profile, s->layer, "recall", &status, NULL);
+  return passed_over * (x && x[0] >= 0 ? x[0] : RECALL_ERROR * loss_per_error(s, TB_SIDE_K, n_layer));
+}
+
+static const float *merge_losses(const struct tb_kv_shape *s, uint32_t with) {
+  enum tb_status status;
+  return losses(s->profile, s->layer, methods[with == TB_MERGE_DOWN], &status, NULL);
+}
+
+bool tb_loss_merge_known(const struct tb_kv_shape *s, uint32_t with) {
+  const float *x = merge_losses(s, with);
+  return x && x[0] >= 0 && x[1] >= 0;
+}
+
+/* Before it was measured: 2·(1 - cos Ω/2), where Ω has the cosine of the pair (policy/merge.c). */
+static double merge_loss(const struct tb_kv_shape *s, uint32_t with, uint32_t n_layer) {
+  const float *x = merge_losses(s, with), *cosine;
+  if (x && x[0] >= 0 && x[1] >= 0) return (double)x[0] + x[1];
+  const uint32_t upper = s->layer + (with == TB_MERGE_UP);
+  if (tb_profile_get(s->profile, upper, "merge.cosine", 4, &cosine, NULL) != TB_OK || !cosine) return 0;
+  double sum = 0;
+  for (int side = 0; side < 2; side++)
+    sum += 2 * (1 - sqrt(fmax(0, (1 + cosine[2 * side + 1]) / 2))) * loss_per_error(s, (enum tb_side)side, n_layer);
+  return sum;
 }
 
 double tb_loss_line(const struct tb_kv_shape *s, const struct tb_plan_layer *p, uint32_t n_layer, uint32_t n_ctx) {
   const double sides = tb_loss(s, p->type_k, TB_SIDE_K, n_layer) + tb_loss(s, p->type_v, TB_SIDE_V, n_layer);
+  if (p->merge.with != TB_MERGE_NONE) return sides + merge_loss(s, p->merge.with, n_layer);
   if (!p->recall || p->recall >= n_ctx) return sides;
-  return sides + RECALL_ERROR * ((double)n_ctx / p->recall - 1) * loss_per_error(s, n_layer);
+  return sides + recall_loss(s, (double)n_ctx / p->recall - 1, n_layer);
 }

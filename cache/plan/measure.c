@@ -9,7 +9,8 @@ struct job {
   const struct tb_kernels *kernels;
   struct tb_store store;
   enum tb_side side;
-  uint32_t encoded; /* tokens sinks … sinks+encoded-1 go through the store */
+  const float *given; /* rows of the side, or NULL: the store's */
+  uint32_t encoded;   /* tokens sinks … sinks+encoded-1 go through the store */
   unsigned char *block;
   size_t per_thread;
   float *out;
@@ -73,6 +74,12 @@ static void load(struct job *j, uint32_t head, const struct head *h) {
     memcpy(h->k + (size_t)i * s->d_k, j->m->k + ((size_t)i * s->n_kv + head) * s->d_k, s->d_k * sizeof(float));
     memcpy(h->v + (size_t)i * s->d_v, j->m->v + ((size_t)i * s->n_kv + head) * s->d_v, s->d_v * sizeof(float));
   }
+  if (j->given) {
+    const uint32_t width = j->side == TB_SIDE_K ? s->d_k : s->d_v;
+    for (uint32_t i = 0; i < j->m->n; i++)
+      memcpy(h->kept + (size_t)i * width, j->given + ((size_t)i * s->n_kv + head) * width, width * sizeof(float));
+    return;
+  }
   const uint32_t d = j->store.config.d, first = j->store.ops->granule > 1 ? j->m->sinks : 0;
   float *exact = j->side == TB_SIDE_K ? h->k : h->v;
   if (j->store.ops->turn) j->store.ops->turn(&j->store, head, j->m->n, exact, d, h->scratch);
@@ -84,7 +91,7 @@ static void load(struct job *j, uint32_t head, const struct head *h) {
 
 /* Tokens of which a query at p sees the kept form: [*lo, *hi). Those before and after are exact. */
 static void kept_range(const struct job *j, uint32_t p, uint32_t *lo, uint32_t *hi) {
-  const bool block = j->store.ops->granule > 1;
+  const bool block = !j->given && j->store.ops->granule > 1;
   *lo = block ? j->m->sinks : 0;
   *hi = p + 1;
   if (block) *hi = *hi > j->m->window ? *hi - j->m->window : 0;
@@ -171,4 +178,17 @@ enum tb_status tb_measure_output(const struct tb_measure *m, enum tb_side side, 
   tb_free(a, j.block);
   tb_free(a, j.store.mem);
   return ok ? TB_OK : tb_fail(err, TB_E_NOMEM, "measure: out of memory");
+}
+
+enum tb_status tb_measure_rows(const struct tb_measure *m, enum tb_side side, const struct tb_store *store,
+                               const float *rows, const struct tb_kernels *kernels, struct tb_team *team,
+                               const struct tb_allocator *a, float *out, struct tb_error *err) {
+  struct job j = {
+      .m = m, .kernels = kernels, .store = *store, .side = side, .given = rows, .encoded = m->n, .out = out};
+  carve_head(m, NULL, &j.per_thread);
+  j.block = tb_alloc(a, tb_team_threads(team), j.per_thread);
+  if (!j.block) return tb_fail(err, TB_E_NOMEM, "measure: out of memory");
+  tb_parallel_for(team, m->shape->n_kv, head_task, &j);
+  tb_free(a, j.block);
+  return TB_OK;
 }

@@ -1,5 +1,5 @@
-/* What a store costs in a layer, measured: attention of a text's queries, keys and values, with one side kept by the
- * store and everything else exact. Prefix attention in one piece; memory n × d per thread, not n × n. */
+/* What a store or a policy costs in a layer, measured: attention of a text's queries, keys and values, with one side
+ * kept by the store and everything else exact. Prefix attention in one piece; memory n × d per thread, not n × n. */
 #ifndef TB_CACHE_PLAN_MEASURE_H
 #define TB_CACHE_PLAN_MEASURE_H
 
@@ -21,5 +21,23 @@ bool tb_measure_fits(const struct tb_measure *m, enum tb_side side, const char *
 enum tb_status tb_measure_output(const struct tb_measure *m, enum tb_side side, const char *type,
                                  const struct tb_kernels *kernels, struct tb_team *team, const struct tb_allocator *a,
                                  float *out, struct tb_error *err);
+
+/* The same with other rows of `side`, n of n_kv·d floats in the basis of `store`. */
+enum tb_status tb_measure_rows(const struct tb_measure *m, enum tb_side side, const struct tb_store *store,
+                               const float *rows, const struct tb_kernels *kernels, struct tb_team *team,
+                               const struct tb_allocator *a, float *out, struct tb_error *err);
+
+/* measure_policy.c. Whether two layers (m[0] below m[1], shapes side by side) can be merged, and their outputs when one
+ * side of one of them is, all its tokens and in f32: out[layer][side] as above. */
+bool tb_measure_merges(const struct tb_measure m[2]);
+enum tb_status tb_measure_merged(const struct tb_measure m[2], const struct tb_kernels *kernels, struct tb_team *team,
+                                 const struct tb_allocator *a, float *const out[2][2], struct tb_error *err);
+
+/* out as in tb_measure_output, of a cache in f32 whose tokens are recalled, `budget` of them and the newest (those not in
+ * clusters yet): `at` ascending. */
+bool tb_measure_recalls(const struct tb_measure *m, uint32_t budget);
+enum tb_status tb_measure_recalled(const struct tb_measure *m, uint32_t budget, const struct tb_kernels *kernels,
+                                   struct tb_team *team, const struct tb_allocator *a, float *out,
+                                   struct tb_error *err);
 
 #endif

@@ -28,7 +28,8 @@ struct plan_source {
 
 static bool same_layer(const struct tb_plan_layer_info *a, const struct tb_plan_layer_info *b) {
   return strcmp(a->type_k, b->type_k) == 0 && strcmp(a->type_v, b->type_v) == 0 && a->window == b->window &&
-         a->sinks == b->sinks && a->recall == b->recall && a->resident == b->resident && a->bytes == b->bytes &&
+         a->sinks == b->sinks && a->recall == b->recall && a->resident == b->resident &&
+         a->merged == b->merged && a->bytes == b->bytes &&
          a->n_kv == b->n_kv && a->d_k == b->d_k && a->d_v == b->d_v;
 }
 
@@ -59,6 +60,7 @@ static void print_layers(const struct tb_plan *plan, uint32_t n_layer) {
            a.loss, a.us);
     if (recall && a.recall) printf(" %10u", a.recall);
     if (a.resident) printf(" (%u in memory)", a.resident);
+    if (a.merged) printf(" merged with %u", a.merged > 0 ? i + 1 : i - 1);
     putchar('\n');
   }
 }
@@ -182,6 +184,7 @@ static void json_layers(const struct tb_plan *plan, uint32_t n) {
     json_number("sinks", l.sinks, ", ");
     json_number("recall", l.recall, ", ");
     json_number("resident", l.resident, ", ");
+    printf("\"merged\": %d, ", l.merged);
     json_number("bytes", l.bytes, ", ");
     printf("\"loss\": %.9g, \"us\": %.6g}%s\n", l.loss, l.us, i + 1 < n ? "," : "");
   }

@@ -95,9 +95,9 @@ static enum tb_status measure_losses(const struct tb_model *model, const struct 
                                      const struct tokens *tokens, const struct progress *progress, const char *from,
                                      const char *path, struct tb_error *err) {
   struct tb_loss_table t = {.n_layer = model->hp.n_layer};
-  while (tb_loss_type(t.n_types))
-    t.n_types++;
-  t.values = tb_calloc(&model->alloc, 2 * t.n_layer * t.n_types, sizeof *t.values);
+  while (tb_loss_row(t.n_rows))
+    t.n_rows++;
+  t.values = tb_calloc(&model->alloc, 2 * t.n_layer * t.n_rows, sizeof *t.values);
   if (!t.values) return tb_fail(err, TB_E_NOMEM, "calibrate: out of memory");
   const struct tb_loss_progress p = {progress->fn, progress->user, tokens->n, progress->total};
   enum tb_status status = tb_calibrate_loss(&t, model, tokens->ids, tokens->n, from, o->n_threads, &p, err);

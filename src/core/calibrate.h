@@ -55,19 +55,19 @@ enum tb_status tb_calibration_write(const struct tb_calibration *c, const char *
 
 enum { TB_LOSS_CHECKS = 2 };
 
-/* Losses of the types of tb_loss_type, in nats; -1: the type does not suit the layer's side. */
+/* Losses of the rows of tb_loss_row, types first, in nats; -1: the row does not suit the layer's side. */
 struct tb_loss_table {
   uint32_t n_layer;
-  size_t n_types;
-  double *values; /* [layer][type][side]; the caller owns it */
+  size_t n_rows;
+  double *values; /* [layer][row][side]; the caller owns it */
   float scale;    /* what the sum of all was multiplied by */
   struct {
     float predicted, measured; /* all layers on both sides; 0: not done */
   } check[TB_LOSS_CHECKS];
 };
 
-static inline double *tb_loss_slot(const struct tb_loss_table *t, uint32_t layer, size_t type, enum tb_side side) {
-  return t->values + (layer * t->n_types + type) * 2 + (side == TB_SIDE_V);
+static inline double *tb_loss_slot(const struct tb_loss_table *t, uint32_t layer, size_t row, enum tb_side side) {
+  return t->values + (layer * t->n_rows + row) * 2 + (side == TB_SIDE_V);
 }
 
 /* Progress in tokens: of `total`, the losses begin at `before`. */

@@ -1,4 +1,4 @@
-/* What every cache type costs in every layer, in nats of KL divergence of the next token's distribution:
+/* What every cache type, merging and recall cost in every layer, in nats of KL divergence of the next token's distribution:
  *
  *   loss(layer, side, type) = effect(layer, side) · error(layer, side, type) / error(layer, side, coarse type)
  *
@@ -37,11 +37,11 @@ enum {
  */
 
 /* The type that was measured on a side of a layer (of all layers: n_layer) whose error, by the table, is nearest;
- * n_types: none. */
+ * n_rows: none. */
 static size_t type_near(const struct tb_loss_table *t, uint32_t layer, enum tb_side side, double error) {
-  size_t best = t->n_types;
+  size_t best = t->n_rows;
   double nearest = INFINITY;
-  for (size_t i = 0; i < t->n_types; i++) {
+  for (size_t i = 0; tb_loss_type(i); i++) {
     double prior;
     bool measured = true;
     for (uint32_t il = 0; il < t->n_layer; il++)
@@ -56,8 +56,8 @@ static size_t type_near(const struct tb_loss_table *t, uint32_t layer, enum tb_s
 }
 
 static void scale_side(const struct tb_loss_table *t, uint32_t layer, enum tb_side side, double by) {
-  for (size_t type = 0; type < t->n_types; type++) {
-    double *e = tb_loss_slot(t, layer, type, side);
+  for (size_t row = 0; row < t->n_rows; row++) {
+    double *e = tb_loss_slot(t, layer, row, side);
     if (*e > 0) *e *= by;
   }
 }
@@ -69,7 +69,7 @@ static void apply(const struct tb_loss_table *t, const double *effects) {
     mean += effects[i] / (2 * t->n_layer);
   for (uint32_t i = 0; i < 2 * t->n_layer; i++) {
     const size_t type = type_near(t, i / 2, (enum tb_side)(i % 2), COARSE);
-    if (type == t->n_types) continue;
+    if (type == t->n_rows) continue;
     const double error = *tb_loss_slot(t, i / 2, type, (enum tb_side)(i % 2));
     scale_side(t, i / 2, (enum tb_side)(i % 2), fmax(effects[i], LEAST * mean) / error);
   }
@@ -85,7 +85,7 @@ static double sum_of(const struct tb_loss_table *t, size_t type, enum tb_side si
 /* All layers on both sides: what the sum of losses says and what comes out. */
 static enum tb_status check(struct tb_runs *r, struct tb_loss_table *t, int i, double error, double floor) {
   const size_t k = type_near(t, t->n_layer, TB_SIDE_K, error), v = type_near(t, t->n_layer, TB_SIDE_V, error);
-  if (k == t->n_types || v == t->n_types) return TB_OK;
+  if (k == t->n_rows || v == t->n_rows) return TB_OK;
   double kld = 0;
   tb_runs_types(r, tb_loss_type(k), tb_loss_type(v));
   enum tb_status status = tb_runs_whole(r, &kld);
@@ -96,7 +96,7 @@ static enum tb_status check(struct tb_runs *r, struct tb_loss_table *t, int i, d
 
 static enum tb_status measure_runs(struct tb_runs *r, struct tb_loss_table *t, double *effects, const char **coarse) {
   for (uint32_t i = 0; i < 2 * t->n_layer; i++)
-    coarse[i] = tb_loss_type(type_near(t, i / 2, (enum tb_side)(i % 2), COARSE)); /* n_types: NULL */
+    coarse[i] = tb_loss_type(type_near(t, i / 2, (enum tb_side)(i % 2), COARSE)); /* n_rows: NULL */
   enum tb_status status = tb_runs_effects(r, coarse, effects);
   if (status) return status;
   apply(t, effects);

@@ -291,8 +291,8 @@ enum tb_status tb_calibration_write(const struct tb_calibration *c, const char *
 /* ------------------------------------------------------------------------------------------------------------- losses
  */
 
-static void loss_name(char name[64], uint32_t layer, size_t type) {
-  snprintf(name, 64, "blk.%u.loss.%s", layer, tb_loss_type(type));
+static void loss_name(char name[64], uint32_t layer, size_t row) {
+  snprintf(name, 64, "blk.%u.loss.%s", layer, tb_loss_row(row));
 }
 
 static void describe_losses(struct tb_gguf_writer *g, const struct tb_loss_table *t) {
@@ -306,8 +306,8 @@ static void describe_losses(struct tb_gguf_writer *g, const struct tb_loss_table
   tb_gguf_add_array(g, "thimble.profile.loss.scale", TB_GGUF_F32, &t->scale, 1);
   tb_gguf_add_array(g, "thimble.profile.loss.check", TB_GGUF_F32, checks, 2 * TB_LOSS_CHECKS);
   for (uint32_t i = 0; i < t->n_layer; i++)
-    for (size_t type = 0; type < t->n_types; type++) {
-      loss_name(name, i, type);
+    for (size_t row = 0; row < t->n_rows; row++) {
+      loss_name(name, i, row);
       tb_gguf_add_tensor(g, name, TB_FMT_f32, 1, &two);
     }
 }
@@ -323,7 +323,7 @@ static enum tb_status copy_tensors(struct tb_gguf_writer *g, const struct tb_ggu
 
 static enum tb_status put_losses(struct tb_gguf_writer *g, const struct tb_loss_table *t, struct tb_error *err) {
   enum tb_status status = TB_OK;
-  for (size_t i = 0; !status && i < t->n_layer * t->n_types; i++) {
+  for (size_t i = 0; !status && i < t->n_layer * t->n_rows; i++) {
     const float pair[2] = {(float)t->values[2 * i], (float)t->values[2 * i + 1]};
     status = tb_gguf_writer_put(g, pair, sizeof pair, err);
   }

@@ -198,6 +198,7 @@ void tb_plan_get_layer(const struct tb_plan *p, uint32_t i, struct tb_plan_layer
       .bytes = tb_plan_layer_bytes(s, l, p->answer.n_ctx, p->answer.n_batch, p->options.context.n_threads),
       .recall = l->recall,
       .resident = l->resident,
+      .merged = (l->merge.with == TB_MERGE_UP) - (l->merge.with == TB_MERGE_DOWN),
       .loss = tb_loss_line(s, l, n, p->answer.n_ctx),
       .us = tb_time_us(s, l, p->answer.n_ctx)};
 }

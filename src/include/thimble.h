@@ -382,7 +382,8 @@ struct tb_plan_layer_info {
   uint32_t window, sinks;
   uint32_t n_head, n_kv, d_k, d_v;
   uint32_t recall, resident; /* tokens attended to and in memory; 0: all */
-  uint64_t bytes; /* of this layer's cache */
+  int merged;     /* 1, -1: shares the directions of keys and values with the layer above, below; 0: with none */
+  uint64_t bytes; /* of this layer's cache; what two layers share counts with the lower one */
   double loss;
   double us; /* per token, estimated */
 };

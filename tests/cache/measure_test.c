@@ -103,7 +103,32 @@ static void same_as_cache(void **state) {
   tb_team_free(team);
 }
 
+/* A budget that holds every cluster loses nothing, a smaller one more. */
+static void recalled(void **state) {
+  (void)state;
+  struct tb_kernels kernels;
+  struct tb_team *team;
+  const struct tb_kv_shape shape = {.n_head = HEADS, .n_kv = KV, .d_k = D, .d_v = D, .scale = 0.125f};
+  const struct tb_measure m = {
+      .shape = &shape, .n = N, .q = q[0], .k = k[0], .v = v[0], .at = at, .n_at = AT, .sinks = 5};
+  float exact[AT * HEADS * D], found[AT * HEADS * D];
+  double before = 0;
+  tb_kernels_init(&kernels, 0);
+  assert_int_equal(tb_team_create(&team, 2, &tb_system_allocator, NULL), TB_OK);
+  fill(&q[0][0], sizeof q / sizeof(float), 2);
+  assert_int_equal(tb_measure_output(&m, TB_SIDE_K, "f32", &kernels, team, &tb_system_allocator, exact, NULL), TB_OK);
+  for (uint32_t budget = N; budget >= 16; budget /= 4) {
+    assert_true(tb_measure_recalls(&m, budget));
+    assert_int_equal(tb_measure_recalled(&m, budget, &kernels, team, &tb_system_allocator, found, NULL), TB_OK);
+    const double e = distance(found, exact, AT * HEADS * D);
+    if (budget == N ? e > 1e-5 : e <= before) fail_msg("budget %u: %g, before %g", budget, e, before);
+    before = e;
+  }
+  assert_false(tb_measure_recalls(&m, 0));
+  tb_team_free(team);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(same_as_cache)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(same_as_cache), cmocka_unit_test(recalled)};
   return cmocka_run_group_tests_name("measure", tests, NULL, NULL);
 }

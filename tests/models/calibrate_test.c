@@ -287,6 +287,25 @@ static void threads(void **state) {
   free(text);
 }
 
+/* Every layer may recall, and merge with the one neighbour that it has: what that loses was measured. */
+static void check_policies(const struct tb_kv_shape *layer) {
+  const struct tb_plan_layer all = {.type_k = "f16", .type_v = "f16"};
+  struct tb_plan_layer p = all;
+  const double loss = tb_loss_line(layer, &all, LAYERS, MOST);
+  assert_int_equal(tb_loss_merge_known(layer, TB_MERGE_UP), layer->layer == 0);
+  assert_int_equal(tb_loss_merge_known(layer, TB_MERGE_DOWN), layer->layer == 1);
+  p.merge.with = layer->layer == 0 ? TB_MERGE_UP : TB_MERGE_DOWN;
+  assert_true(tb_loss_line(layer, &p, LAYERS, MOST) > loss);
+  p = all;
+  p.recall = MOST / 8;
+  const double eighth = tb_loss_line(layer, &p, LAYERS, MOST);
+  p.recall = MOST / 16;
+  assert_true(eighth > loss && tb_loss_line(layer, &p, LAYERS, MOST) > eighth);
+  const float *x;
+  assert_int_equal(tb_profile_get(layer->profile, layer->layer, "loss.recall", 2, &x, NULL), TB_OK);
+  assert_true(x && x[0] > 0 && x[1] == -1);
+}
+
 /* Coarser types lose more, on both sides of every layer (values by principal channels may do with 2 bits what q4_0 does
  * with 4); the planner takes the numbers over. */
 static void losses(void **state) {
@@ -316,6 +335,7 @@ static void losses(void **state) {
         assert_true(loss > (i ? tb_loss(&layer, order[finer], (enum tb_side)side, LAYERS) : 0));
       }
     assert_false(tb_loss_known(&layer, "skvqx1.5", TB_SIDE_K)); /* for values only */
+    check_policies(&layer);
   }
   tb_profile_free(p);
   struct tb_plan *plan;

@@ -1,7 +1,7 @@
 /* Files that a cache type must reproduce: k_proj and v_proj of exact rank r, which r latents hold and fewer do not; a
  * layer whose keys and values repeat those of the layer below under rotations that attention does not notice, which
- * merges with it once aligned and is refused otherwise. Made from a random model by changing its tensors, measured by
- * calibrate, compared by what the model says. */
+ * merges with it once aligned, is planned so where memory is short, and is refused otherwise. Made from a random model
+ * by changing its tensors, measured by calibrate, compared by what the model says. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "base/rng.h"
+#include "cache/plan/loss.h"
 #include "support/gguf_edit.h"
 #include "support/tmpdir.h"
 #include "thimble.h"
@@ -230,6 +231,67 @@ static void repeated_layer(void **state) {
   tb_model_free(m);
 }
 
+/* What calibrate measured of merging a layer with its neighbour. */
+static double merge_loss(const char *path, uint32_t layer, uint32_t with) {
+  struct tb_profile *p;
+  struct tb_error err;
+  struct tb_plan_layer line = {.type_k = "f32", .type_v = "f32", .merge = {.with = with}};
+  if (tb_profile_open(&p, path, &tb_system_allocator, &err) != TB_OK) fail_msg("%s", err.text);
+  const struct tb_kv_shape s = {.layer = layer, .profile = p, .n_head = 4, .n_kv = KV, .d_k = D, .d_v = D};
+  assert_true(tb_loss_merge_known(&s, with));
+  const double loss = tb_loss_line(&s, &line, LAYERS, 512);
+  tb_profile_free(p);
+  return loss;
+}
+
+/* A plan within a share of the bytes that a cache in f16 takes. */
+static struct tb_plan *plan_within(const char *model, const char *profile, double share, struct tb_plan_info *info) {
+  struct tb_plan *p;
+  struct tb_error err;
+  struct tb_plan_options o = {
+      .elsewhere = true, .context = {.n_ctx = 8192, .n_batch = 32, .n_threads = 1, .kv_window = -1, .kv_sinks = -1}};
+  o.context.type_k = o.context.type_v = "f16";
+  if (tb_plan_file(&p, model, &o, &err) != TB_OK) fail_msg("%s", err.text);
+  tb_plan_get_info(p, info);
+  o.ram = info->fast + (uint64_t)(share * (double)info->cache) - info->cache;
+  tb_plan_free(p);
+  o.context.type_k = o.context.type_v = NULL;
+  o.context.kv_profile = profile;
+  if (tb_plan_file(&p, model, &o, &err) != TB_OK) fail_msg("%s", err.text);
+  tb_plan_get_info(p, info);
+  assert_true(info->fits && info->calibrated);
+  return p;
+}
+
+/* Layers 1 and 2 share what they repeat where there is no room for all of it, and the plan runs. */
+static void merged_by_plan(void **state) {
+  (void)state;
+  const char *profile = tmpdir_file(&dir, "planned.profile"), *path = repeated_file();
+  struct tb_model *m = open_model(path);
+  struct tb_plan_info info;
+  struct tb_plan_layer_info l;
+  double before = INFINITY;
+  calibrate(m, profile);
+  run_exact(m);
+  assert_true(merge_loss(profile, 1, TB_MERGE_UP) < 1e-5 && merge_loss(profile, 2, TB_MERGE_DOWN) < 1e-5);
+  assert_true(merge_loss(profile, 0, TB_MERGE_UP) > 0.01 && merge_loss(profile, 1, TB_MERGE_DOWN) > 0.01);
+  for (int percent = 35; percent < 120; percent += 10) {
+    struct tb_plan *p = plan_within(path, profile, percent / 100.0, &info);
+    assert_true(info.loss <= before); /* more memory is never worse */
+    before = info.loss;
+    tb_plan_get_layer(p, 1, &l);
+    const bool merged = strstr(info.text, "merge=down");
+    assert_true(l.merged == (merged ? 1 : 0));
+    if (percent > 60 && merged != (percent < 100)) fail_msg("%d %%: %s", percent, info.text);
+    if (percent == 95) { /* all in f16 */
+      distance(m, (struct tb_context_options){.kv_plan = info.text, .kv_profile = profile});
+      if (!(divergence() <= 1e-4)) fail_msg("KLD %g", divergence());
+    }
+    tb_plan_free(p);
+  }
+  tb_model_free(m);
+}
+
 static int set_up(void **state) {
   (void)state;
   tmpdir_make(&dir);
@@ -243,6 +305,7 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(exact_rank), cmocka_unit_test(repeated_layer)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(exact_rank), cmocka_unit_test(repeated_layer),
+                                     cmocka_unit_test(merged_by_plan)};
   return cmocka_run_group_tests_name("twins", tests, set_up, tear_down);
 }
