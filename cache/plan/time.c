@@ -2,12 +2,12 @@
  *
  * f16 is read as fast as memory allows; ratio is what a type takes beside it, bytes and arithmetic together, measured
  * (cache/README.md, "Time per token of attention alone": 12288 tokens, heads of 64, 4 query heads per KV head, AVX-512;
- * of both sides, so that the one for values only is what is left of its pair; f32 and lowrank:x1.5 are not of the table but
- * of twice the bytes of f16 and between the neighbours; lowrank by channels and cskv with 4096 tokens).
+ * of both sides, so that the one for values only is what is left of its pair; f32 and lowrank:x1.5 are not of the table
+ * but of twice the bytes of f16 and between the neighbours; lowrank by channels and cskv with 4096 tokens).
  *
  * Recall reads of every cluster its centroid in a byte per channel and 10 bytes besides, then the rows of its budget.
- * Those lie apart and come SCATTERED times as slowly: with it the estimate agrees with 2048 tokens recalled of 32,768
- * taking as long as 4096 in a row. */
+ * Those lie apart: each piece is waited for, and packed types read more of it than was chosen. How many times as long
+ * they take as rows that follow each other was measured with 2048 of 16,384 tokens (cache/README.md, "The planner"). */
 #include "cache/plan/time.h"
 
 #include <string.h>
@@ -21,9 +21,11 @@ static const struct {
             {"lowrank:x3", 0.46}, {"lowrank:x2", 0.34}, {"lowrank:x1.5", 0.35}, {"lowrank:x1", 0.37},
             {"lowrank", 0.84},    {"cskv", 5.3}};
 
-#define OTHER 1.5 /* types for comparison, which expand what they read */
-#define SCATTERED 1.5
-#define MERGED 1.6 /* layers that share directions read them and their lengths: 1.8 times q8_0's time, 1.5 times skvqx2's */
+#define OTHER 1.5   /* types for comparison, which expand what they read */
+#define SCATTERED 3 /* row by row, */
+#define SCATTERED_PACKED 4
+#define MERGED                                                                                                         \
+  1.6 /* layers that share directions read them and their lengths: 1.8 times q8_0's time, 1.5 times skvqx2's */
 enum { CLUSTER_BYTES = 10 };
 
 /* The longest row that the name begins with. */
@@ -39,6 +41,11 @@ static double ratio_of(const char *type) {
   return ratio;
 }
 
+static double scattered(const struct tb_plan_layer *plan) {
+  const struct tb_store_ops *k = tb_store_find(plan->type_k), *v = tb_store_find(plan->type_v);
+  return (k && k->granule > 1) || (v && v->granule > 1) ? SCATTERED_PACKED : SCATTERED;
+}
+
 double tb_time_us(const struct tb_kv_shape *s, const struct tb_plan_layer *plan, uint32_t n) {
   const uint32_t held = s->sliding && s->sliding < n ? s->sliding : n;
   const double token = 2.0 * s->n_kv * (s->d_k * ratio_of(plan->type_k) + s->d_v * ratio_of(plan->type_v));
@@ -46,8 +53,8 @@ double tb_time_us(const struct tb_kv_shape *s, const struct tb_plan_layer *plan,
   if (plan->merge.with != TB_MERGE_NONE) return MERGED * bytes / TB_TIME_BANDWIDTH * 1e6;
   if (plan->recall && !plan->resident && plan->recall + plan->window + plan->sinks < held) {
     const double clusters = (double)held / tb_recall_params_of(plan).cluster;
-    bytes =
-        clusters * s->n_kv * (s->d_k + CLUSTER_BYTES) + (plan->window + plan->sinks + SCATTERED * plan->recall) * token;
+    const double attended = plan->window + plan->sinks + scattered(plan) * plan->recall;
+    bytes = clusters * s->n_kv * (s->d_k + CLUSTER_BYTES) + attended * token;
   }
   return bytes / TB_TIME_BANDWIDTH * 1e6;
 }
