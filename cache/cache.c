@@ -117,6 +117,26 @@ static enum tb_status open_file(struct tb_cache *c, struct tb_error *err) {
   return tb_spillfile_open(&c->file, c->config.spill_dir, bytes, c->alloc, err);
 }
 
+struct zeroing {
+  unsigned char *block;
+  size_t bytes;
+};
+enum { ZEROED = 4 << 20 }; /* bytes of a task: two huge pages */
+
+static void zero_task(void *arg, size_t task, unsigned thread) {
+  (void)thread;
+  const struct zeroing *z = arg;
+  const size_t at = task * ZEROED, left = z->bytes - at;
+  memset(z->block + at, 0, left < ZEROED ? left : ZEROED);
+}
+
+/* Every page is touched now, so that a lack of memory shows here and not in the middle of an answer. */
+static unsigned char *zeroed(size_t bytes, struct tb_team *team, const struct tb_allocator *a) {
+  struct zeroing z = {tb_alloc_large(a, bytes), bytes};
+  if (z.block) tb_parallel_for(team, (bytes + ZEROED - 1) / ZEROED, zero_task, &z);
+  return z.block;
+}
+
 enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_config *config,
                                const struct tb_kernels *kernels, struct tb_team *team, const struct tb_allocator *alloc,
                                struct tb_error *err) {
@@ -131,8 +151,7 @@ enum tb_status tb_cache_create(struct tb_cache **out, const struct tb_cache_conf
   c->file.fd = -1;
   c->work.kernels = kernels;
   c->work.team = team;
-  /* Zeroed: every page is touched now, so that a lack of memory shows here and not in the middle of an answer. */
-  c->block = total < SIZE_MAX ? tb_calloc(alloc, 1, (size_t)total - sizeof *c) : NULL;
+  c->block = total < SIZE_MAX ? zeroed((size_t)total - sizeof *c, team, alloc) : NULL;
   const size_t init = (size_t)tb_cache_init_bytes(config);
   void *work = init && c->block ? tb_alloc(alloc, init, 1) : NULL;
   if (!c->block || (init && !work)) {

@@ -24,25 +24,30 @@ void *tb_alloc(const struct tb_allocator *a, size_t count, size_t size) {
   return a->alloc(a->user, bytes ? bytes : 1);
 }
 
-/* Zeroes a block of the system's allocator, which touches all of it: what was planned is held from the start, and no token
- * is ever the one that the memory is missing for. Large blocks are caches, read from end to end for every token: huge pages,
- * where the system has them, save most of the page faults now and of the address translation later. */
-static void zero_system(char *p, size_t bytes) {
+/* Large blocks are caches, read from end to end for every token: huge pages, where the system has them, save most of the
+ * page faults now and of the address translation later. */
+static void wish_huge(char *p, size_t bytes) {
 #ifdef MADV_HUGEPAGE
   enum { LARGE = 8 << 20 };
   const size_t page = (size_t)sysconf(_SC_PAGESIZE), head = tb_round_up((uintptr_t)p, page) - (uintptr_t)p;
-  if (bytes >= LARGE) (void)madvise(p + head, (bytes - head) / page * page, MADV_HUGEPAGE); /* a wish */
+  if (bytes >= LARGE) (void)madvise(p + head, (bytes - head) / page * page, MADV_HUGEPAGE);
+#else
+  (void)p, (void)bytes;
 #endif
-  memset(p, 0, bytes);
 }
 
+void *tb_alloc_large(const struct tb_allocator *a, size_t bytes) {
+  void *p = tb_alloc(a, bytes, 1);
+  if (p && a->alloc == system_alloc) wish_huge(p, bytes);
+  return p;
+}
+
+/* Zeroing touches all of it: what was planned is held from the start, and no token is ever the one that the memory is
+ * missing for. */
 void *tb_calloc(const struct tb_allocator *a, size_t count, size_t size) {
-  void *p = tb_alloc(a, count, size);
-  if (!p) return NULL;
-  if (a->alloc == system_alloc)
-    zero_system(p, count * size);
-  else
-    memset(p, 0, count * size);
+  size_t bytes;
+  void *p = tb_mul(count, size, &bytes) ? tb_alloc_large(a, bytes) : NULL;
+  if (p) memset(p, 0, bytes);
   return p;
 }
 

@@ -17,6 +17,8 @@ extern const struct tb_allocator tb_system_allocator;
 void *tb_alloc(const struct tb_allocator *a, size_t count, size_t size);
 /* The same, zeroed. */
 void *tb_calloc(const struct tb_allocator *a, size_t count, size_t size);
+/* Uninitialised, in huge pages where the system has them and the block is large. */
+void *tb_alloc_large(const struct tb_allocator *a, size_t bytes);
 /* Frees what tb_alloc gave; NULL is fine. */
 void tb_free(const struct tb_allocator *a, void *p);
 /* Grows *p (elements of `size` bytes, *cap of them) so that at least `need` fit: false and unchanged when out of memory. */

@@ -471,7 +471,9 @@ static void test_hostile(void **state) {
   fill(plain_source, plain_source);
 }
 
-int main(void) {
+/* usage: cache_conformance [name of one test, with * and ?] */
+int main(int argc, char **argv) {
+  if (argc > 1) cmocka_set_test_filter(argv[1]);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes),      cmocka_unit_test(test_share_of_f16),
                                      cmocka_unit_test(test_seams),      cmocka_unit_test(test_chunks),
                                      cmocka_unit_test(test_threads),    cmocka_unit_test(test_saving),
