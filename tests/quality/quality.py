@@ -50,7 +50,7 @@ SUITES = {
     "text": ("text", 12, False),
     "lines": ([f"lines{n}" for n in (20, 30, 40, 50, 60)], (10, 40), False),
     "pairs": (["pairs25", "pairs50"], (6, 50), False),
-    "facts": (["facts10", "facts20", "needle10"], (10, 20), False),
+    "facts": (["facts10", "facts20", "needle10"], (10, 20, 2900), False),  # as many tokens take more characters
 }
 
 
@@ -64,12 +64,12 @@ def write_text(path, chunks):
     return ["-f", path, "-c", "1024", "--chunks", str(chunks), "--protocol", "A"]
 
 
-def write_questions(path, tasks, contexts, questions):
+def write_questions(path, tasks, contexts, questions, characters=CHARACTERS):
     with open(path, "w", encoding="utf-8") as f:
         for task in tasks:
             generator = Generator(f"quality {task}")
             for _ in range(contexts):
-                f.write(json.dumps(recall_contexts.context_of(generator, task, CHARACTERS, questions)) + "\n")
+                f.write(json.dumps(recall_contexts.context_of(generator, task, characters, questions)) + "\n")
     return ["--recall", path, "--kv-window", "-1"]
 
 
