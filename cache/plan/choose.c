@@ -18,17 +18,8 @@ struct answer {
   bool fits; /* else the smallest ones are in plan */
 };
 
-static struct tb_cache_config config(const struct tb_choose *c, const struct tb_plan_layer *plan) {
-  return (struct tb_cache_config){.n_layer = c->n_layer,
-                                  .shapes = c->shapes,
-                                  .plan = plan,
-                                  .n_ctx = c->n_ctx,
-                                  .n_batch = c->n_batch,
-                                  .n_threads = c->n_threads};
-}
-
 static uint64_t total(const struct tb_choose *c, const struct tb_plan_layer *plan) {
-  struct tb_cache_config cfg = config(c, plan);
+  const struct tb_cache_config cfg = tb_choose_config(c, 0, c->n_layer, plan);
   uint64_t stored, bytes;
   tb_cache_bytes(&cfg, &stored, &bytes);
   return bytes + tb_cache_init_bytes(&cfg);

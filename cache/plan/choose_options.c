@@ -59,14 +59,19 @@ static struct tb_plan_layer line(const struct tb_choose *c, const char *k, const
   return p;
 }
 
+struct tb_cache_config tb_choose_config(const struct tb_choose *c, uint32_t first, uint32_t n,
+                                        const struct tb_plan_layer *lines) {
+  return (struct tb_cache_config){.n_layer = n,
+                                  .shapes = &c->shapes[first],
+                                  .plan = lines,
+                                  .n_ctx = c->n_ctx,
+                                  .n_batch = c->n_batch,
+                                  .n_threads = c->n_threads};
+}
+
 /* Whether a line with recall may be chosen in a layer: shapes and types that it goes with (policy/recall.c). */
 static bool may_recall(const struct tb_choose *c, uint32_t layer, const struct tb_plan_layer *p) {
-  const struct tb_cache_config one = {.n_layer = 1,
-                                      .shapes = &c->shapes[layer],
-                                      .plan = p,
-                                      .n_ctx = c->n_ctx,
-                                      .n_batch = c->n_batch,
-                                      .n_threads = c->n_threads};
+  const struct tb_cache_config one = tb_choose_config(c, layer, 1, p);
   return layer >= DENSE && tb_cache_check(&one, NULL) == TB_OK;
 }
 
@@ -165,12 +170,7 @@ static void pair_options(const struct tb_choose *c, uint32_t upper, struct tb_ch
       struct tb_plan_layer two[2] = {line(c, k.type[a], v.type[b])};
       two[0].merge = (struct tb_merge_plan){.with = TB_MERGE_UP, .retain = TB_MERGE_RETAIN, .cosine = percent};
       two[1] = tb_choose_upper(&two[0]);
-      const struct tb_cache_config both = {.n_layer = 2,
-                                           .shapes = &c->shapes[upper - 1],
-                                           .plan = two,
-                                           .n_ctx = c->n_ctx,
-                                           .n_batch = c->n_batch,
-                                           .n_threads = c->n_threads};
+      const struct tb_cache_config both = tb_choose_config(c, upper - 1, 2, two);
       const struct tb_kv_shape *below = &c->shapes[upper - 1];
       if (tb_loss_known(below, k.type[a], TB_SIDE_K) && tb_loss_known(below, v.type[b], TB_SIDE_V) &&
           tb_cache_check(&both, NULL) == TB_OK)

@@ -79,7 +79,7 @@ struct bench_model {
   struct tb_model_info info;
   const char *file;                     /* path, or NAME:TYPE of a shape */
   const char *shape, *type;             /* text of the shape and weight type, or NULL */
-  double bandwidth[TB_MAX_THREADS + 1]; /* by number of threads; 0: not measured yet */
+  double bandwidth[TB_MAX_THREADS + 1]; /* by number of threads; 0: not measured yet; -1: cannot be */
   double multiply_peak[TB_MAX_THREADS + 1]; /* likewise */
 };
 

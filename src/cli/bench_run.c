@@ -116,19 +116,19 @@ static void note_memory(const struct bench_model *m, const struct bench_options 
   if (cli_cache_per_token(&source, &options, &r->cache_per_token, &scalars, &err) != TB_OK) r->cache_per_token = 0;
 }
 
-/* Once for each number of threads. What stays in the processor's caches is not held against the memory. */
+/* Once for each number of threads. What stays in the processor's caches is not held against the memory. A machine
+ * without memory for it is told, and goes on: the speed is known. */
 static bool measure_bandwidth(struct bench_model *m, struct bench_result *r) {
   enum { CACHES = 32 << 20, BUFFER = 256 << 20 };
   struct tb_error err;
   double *known = &m->bandwidth[r->test.n_threads];
   r->bandwidth = 0;
   if (r->test.n_prompt || bench_touched(r) < CACHES) return true;
-  if (*known == 0 && tb_read_bandwidth(r->test.n_threads, BUFFER, known, &err) != TB_OK) {
-    cli_report("bench", &err);
-    return false;
-  }
-  r->bandwidth = *known;
-  return true;
+  const enum tb_status status = *known ? TB_OK : tb_read_bandwidth(r->test.n_threads, BUFFER, known, &err);
+  if (status == TB_E_NOMEM) *known = -1;
+  if (status) cli_report("bench", &err);
+  if (*known > 0) r->bandwidth = *known;
+  return status == TB_OK || status == TB_E_NOMEM;
 }
 
 /* Once for each number of threads, for tests that read a prompt. */

@@ -12,8 +12,9 @@ struct names {
 };
 
 struct plan_text {
-  const char *name; /* of the file */
-  char *text;       /* owned */
+  const char *name;            /* of the file */
+  char *text;                  /* owned */
+  const char *type_k, *type_v; /* what it says, where that has shorter words; or NULL */
 };
 
 struct bench_args {
@@ -26,7 +27,7 @@ struct bench_args {
   struct bench_options options;
   struct cli_cache cache; /* window, sinks, profile */
   struct cli_cpus cpus;
-  struct cli_memory memory; /* given: one more cache, planned for each model */
+  struct cli_memory memory; /* given, or no cache is: one more, planned for each model */
   /* parsed */
   struct bench_values prompt, generate, depth, batch, ubatch, threads, pair_prompt, pair_generate;
   struct names type_k, type_v, pair_k, pair_v;
@@ -40,7 +41,7 @@ struct run {
   const struct bench_args *args;
   struct bench_printer printers[2]; /* standard output; standard error when -oe asks for it */
   size_t n_printers;
-  struct bench_result *results; /* BENCH_RESULTS of them */
+  struct bench_result *results; /* `all` of them, at most BENCH_RESULTS */
   size_t n, all;                /* tests done, and to do */
   struct cli_eta eta;
 };
@@ -60,7 +61,7 @@ static bool parse_lists(const char *option, const struct cli_list *texts, const 
 }
 
 static bool parse_names(const char *option, const struct cli_list *texts, struct names *out) {
-  static const struct cli_list f16 = {{"f16"}, 1};
+  static const struct cli_list f16 = {{"f16"}, 1}; /* beside what the other side is given */
   if (texts->n == 0) texts = &f16;
   for (size_t i = 0; i < texts->n; i++) {
     const char *p = texts->items[i];
@@ -113,8 +114,13 @@ static bool parse_threads(struct bench_args *a) {
   return parse_lists("-t", a->auto_threads ? &none : &a->lists[LIST_T], "0", 0, TB_MAX_THREADS, &a->threads);
 }
 
+/* Without a word about the cache it is planned for the machine. */
+static bool by_default(const struct bench_args *a) {
+  return !a->types_k.n && !a->types_v.n && !a->pairs_kv.n && !a->plans.n && !a->memory.ram && !a->memory.prefer;
+}
+
 static bool planned(const struct bench_args *a) {
-  return a->memory.ram || a->memory.prefer;
+  return a->memory.ram || a->memory.prefer || by_default(a);
 }
 
 static bool read_plans(struct bench_args *a) {
@@ -176,6 +182,11 @@ static bool cache_of(const struct bench_args *a, size_t i, struct bench_test *t)
   }
   i -= a->pair_k.n;
   if (i >= a->n_plans) return false;
+  if (a->plan[i].type_k) {
+    t->type_k = a->plan[i].type_k;
+    t->type_v = a->plan[i].type_v;
+    return true;
+  }
   t->plan = a->plan[i].text;
   t->plan_name = a->plan[i].name;
   return true;
@@ -252,23 +263,28 @@ static void close_model(struct bench_model *m, char *shape_text) {
 }
 
 /* "llama-3.2-1b:q4_0": weights at random, in memory. */
-static bool open_shape(struct bench_model *m, const char *spec, char **text, char type[32]) {
+static bool name_shape(struct bench_model *m, const char *spec, char **text, char type[32]) {
   char name[1024];
   const char *colon = strrchr(spec, ':');
   const size_t n = colon ? (size_t)(colon - spec) : strlen(spec);
   snprintf(type, 32, "%s", colon ? colon + 1 : "q4_0");
   snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : sizeof name - 1), spec);
-  if (!(*text = cli_read_shape("bench", name))) return false;
-  struct tb_synth_options synth = {.shape = *text, .type = type, .seed = 1};
+  m->file = spec;
+  m->shape = *text = cli_read_shape("bench", name);
+  m->type = type;
+  return *text != NULL;
+}
+
+static bool open_model(struct bench_model *m) {
+  struct tb_synth_options synth = {.shape = m->shape, .type = m->type, .seed = 1};
   struct tb_model_options options = {.isa = cli_isa()};
   struct tb_error err;
-  if (tb_model_open_synthetic(&m->model, &synth, &options, &err) != TB_OK) {
+  if (!m->shape)
+    m->model = cli_open_model("bench", *m->file ? m->file : NULL);
+  else if (tb_model_open_synthetic(&m->model, &synth, &options, &err) != TB_OK)
     cli_report("bench", &err);
-    return false;
-  }
-  m->file = spec;
-  m->shape = *text;
-  m->type = type;
+  if (!m->model || !cli_guard_model(m->model)) return false;
+  tb_model_get_info(m->model, &m->info);
   return true;
 }
 
@@ -307,8 +323,9 @@ static int run_tests(struct run *run, struct bench_model *m) {
 /* The planner's cache, for the longest of the tests. */
 static int plan_cache(struct bench_args *a, const struct bench_model *m) {
   struct tb_context_options o = a->options.context;
+  struct plan_text *plan = &a->plan[a->n_plans - 1];
+  struct cli_planned chosen;
   struct bench_test t;
-  int code;
   o.n_ctx = a->sweep ? a->n_ctx : 1;
   for (size_t i = 0; !a->sweep && test_of(a, i, &t); i++) {
     const uint32_t n = t.n_depth + t.n_prompt + t.n_gen;
@@ -317,17 +334,16 @@ static int plan_cache(struct bench_args *a, const struct bench_model *m) {
     if (t.n_threads > o.n_threads) o.n_threads = t.n_threads;
   }
   if (o.n_batch > o.n_ctx) o.n_batch = o.n_ctx;
-  char **text = &a->plan[a->n_plans - 1].text;
-  free(*text);
-  *text = cli_plan_text("bench", m->shape ? NULL : m->file, m->shape, m->type, &a->memory, &o, &code);
-  return *text ? CLI_OK : code;
+  const int code = cli_plan_cache("bench", m->shape ? NULL : m->file, m->shape, m->type, &a->memory, &o, &chosen);
+  free(plan->text);
+  plan->text = chosen.text;
+  plan->type_k = by_default(a) ? chosen.type_k : NULL;
+  plan->type_v = by_default(a) ? chosen.type_v : NULL;
+  return code;
 }
 
 static int run_model(struct run *run, struct bench_args *a, struct bench_model *m) {
   struct bench_test t;
-  tb_model_get_info(m->model, &m->info);
-  const int code = planned(a) ? plan_cache(a, m) : CLI_OK;
-  if (code) return code;
   test_of(a, 0, &t);
   if (a->auto_threads) {
     const struct bench_test probe = {.type_k = t.type_k, .type_v = t.type_v, .plan = t.plan, .n_batch = t.n_batch};
@@ -343,26 +359,29 @@ static int run_model(struct run *run, struct bench_args *a, struct bench_model *
   return bench_sustain(m, &t, &a->options, a->sustain_seconds, a->format, a->plot);
 }
 
+static size_t count_models(const struct bench_args *a) {
+  return a->models.n + a->shapes.n ? a->models.n + a->shapes.n : 1;
+}
+
 static int run_all(struct run *run, struct bench_args *a) {
-  const size_t models = a->models.n + a->shapes.n ? a->models.n + a->shapes.n : 1;
+  const size_t models = count_models(a);
   char bundled[4096] = "", type[32];
   int code = CLI_OK;
-  run->all = models * count_tests(a);
   for (size_t i = 0; i < models && code == CLI_OK && !cli_interrupted(); i++) {
     struct bench_model m = {0};
     char *text = NULL;
-    bool ok;
+    bool ok = true;
     if (i < a->shapes.n) {
-      ok = open_shape(&m, a->shapes.items[i], &text, type);
+      ok = name_shape(&m, a->shapes.items[i], &text, type);
     } else {
       if (!a->models.n) cli_bundled_model(bundled, sizeof bundled);
       m.file = a->models.n ? a->models.items[i - a->shapes.n] : bundled;
-      ok = (m.model = cli_open_model("bench", *m.file ? m.file : NULL)) != NULL;
     }
     struct cli_cache cache = a->cache; /* each model has a profile of its own, a shape has none */
     if (m.shape && !cache.profile) cache.profile = "none";
-    ok = ok && cli_guard_model(m.model) && cli_cache_open("bench", &cache, m.file, &a->options.context);
-    code = ok ? run_model(run, a, &m) : CLI_FAILED;
+    ok = ok && cli_cache_open("bench", &cache, m.file, &a->options.context);
+    code = !ok ? CLI_FAILED : planned(a) && *m.file ? plan_cache(a, &m) : CLI_OK; /* before weights take memory */
+    if (!code) code = open_model(&m) ? run_model(run, a, &m) : CLI_FAILED;
     cli_cache_close(&cache);
     close_model(&m, text);
   }
@@ -377,7 +396,7 @@ static int run_all(struct run *run, struct bench_args *a) {
 }
 
 static int start(struct bench_args *a) {
-  struct run run = {.args = a, .n_printers = a->to_stderr ? 2 : 1};
+  struct run run = {.args = a, .n_printers = a->to_stderr ? 2 : 1, .all = count_models(a) * count_tests(a)};
   struct bench_sensors heat;
   bench_read_sensors("", &heat);
   const bool cache = a->types_k.n || a->types_v.n || a->n_plans || a->pairs_kv.n,
@@ -387,7 +406,7 @@ static int start(struct bench_args *a) {
   run.printers[1] = run.printers[0];
   run.printers[1].to = stderr;
   if (a->to_stderr) run.printers[1].format = a->to_stderr;
-  run.results = malloc(BENCH_RESULTS * sizeof *run.results);
+  run.results = malloc((run.all < BENCH_RESULTS ? run.all + 1 : BENCH_RESULTS) * sizeof *run.results);
   int code = run.results ? run_all(&run, a) : CLI_FAILED;
   free(run.results);
   for (size_t i = 0; i < a->n_plans; i++)
@@ -423,8 +442,8 @@ int cmd_bench(int argc, char **argv) {
       {"-t", "--threads", CLI_LIST, &a.lists[LIST_T], 0, 0, "LIST",
        "threads (0: the performance cores; auto: tried out)"},
       CLI_CPU_OPTIONS(a.cpus),
-      {"-ctk", "--cache-type-k", CLI_LIST, &a.types_k, 0, 0, "LIST", "types of cached keys (f16)"},
-      {"-ctv", "--cache-type-v", CLI_LIST, &a.types_v, 0, 0, "LIST", "types of cached values (f16)"},
+      {"-ctk", "--cache-type-k", CLI_LIST, &a.types_k, 0, 0, "LIST", "types of cached keys (planned; f16 where -ctv is given)"},
+      {"-ctv", "--cache-type-v", CLI_LIST, &a.types_v, 0, 0, "LIST", "types of cached values (planned; f16 where -ctk is given)"},
       {NULL, "--cache", CLI_LIST, &a.pairs_kv, 0, 0, "K/V", "types of both sides, q8_0/q4_0; may be repeated"},
       {NULL, "--kv-plan", CLI_LIST, &a.plans, 0, 0, "FILE", "plan file for the cache; may be repeated"},
       CLI_PLANNED_OPTIONS(a.memory),

@@ -40,7 +40,6 @@ static bool check_args(const struct eval_args *a, enum eval_protocol *protocol) 
 
 static bool add_configs(struct eval *e, const struct eval_args *a) {
   bool ok = eval_add_cache(e, "f32");
-  if (a->caches.n + a->plans.n == 0 && !a->memory.ram && !a->memory.prefer) ok = ok && eval_add_cache(e, "f16");
   for (size_t i = 0; ok && i < a->caches.n; i++)
     ok = eval_add_cache(e, a->caches.items[i]);
   for (size_t i = 0; ok && i < a->plans.n; i++)
@@ -48,7 +47,8 @@ static bool add_configs(struct eval *e, const struct eval_args *a) {
   struct cli_cache cache = a->cache;
   struct tb_context_options base = {.n_ctx = e->n_ctx, .n_batch = e->n_batch, .n_threads = a->threads};
   ok = ok && cli_cache_open("eval", &cache, a->model, &base);
-  if (ok && (a->memory.ram || a->memory.prefer)) ok = eval_add_planned(e, &a->memory, &base);
+  const bool asked = a->memory.ram || a->memory.prefer;
+  if (ok && (asked || a->caches.n + a->plans.n == 0)) ok = eval_add_planned(e, &a->memory, &base);
   ok = ok && eval_open(e, &base);
   cli_cache_close(&cache);
   return ok;
@@ -101,7 +101,7 @@ int cmd_eval(int argc, char **argv) {
        "instead: how many of N greedy tokens stay the same, behind prompts from the text"},
       {NULL, "--recall", CLI_STRING, &a.recall, 0, 0, "FILE", "questions (jsonl): share of answers that are right"},
       {NULL, "--cache", CLI_LIST, &a.caches, 0, 0, "K/V",
-       "cache types to compare, \"q8_0/q4_0\", options of plan files behind them (several may be given)"},
+       "cache types to compare, \"q8_0/q4_0\", options of plan files behind them (several may be given; none: planned)"},
       {NULL, "--kv-plan", CLI_LIST, &a.plans, 0, 0, "FILE", "plan files to compare (several may be given)"},
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 16, 1u << 24, "N", "tokens per chunk (512; with --recall the model's)"},
       {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "tokens read together (512)"},

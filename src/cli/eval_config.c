@@ -40,9 +40,13 @@ bool eval_add_plan(struct eval *e, const char *path) {
 
 bool eval_add_planned(struct eval *e, const struct cli_memory *m, const struct tb_context_options *base) {
   struct eval_config *c = next_config(e);
-  int code;
-  if (!c || !(c->plan = cli_plan_text("eval", e->path, NULL, NULL, m, base, &code))) return false;
-  snprintf(c->name, sizeof c->name, "planned");
+  struct cli_planned planned;
+  if (!c || cli_plan_cache("eval", e->path, NULL, NULL, m, base, &planned)) return false;
+  c->plan = planned.text;
+  if (planned.type_k && !m->ram && !m->prefer)
+    snprintf(c->name, sizeof c->name, "%s/%s", planned.type_k, planned.type_v);
+  else
+    snprintf(c->name, sizeof c->name, "planned");
   return true;
 }
 

@@ -113,26 +113,49 @@ int cli_plan_context(const char *verb, const char *model, const struct cli_memor
   return CLI_OK;
 }
 
-char *cli_plan_text(const char *verb, const char *path, const char *shape, const char *type, const struct cli_memory *m,
-                    const struct tb_context_options *options, int *code) {
+/* The registry's name, which stays when a plan is freed. */
+static const char *lasting(const char *type) {
+  for (const char *const *name = tb_cache_types(); *name; name++)
+    if (strcmp(*name, type) == 0) return *name;
+  return NULL;
+}
+
+/* The types that all layers have; NULL where they differ, or where not every token is kept and read as it is. */
+static void same_types(const struct tb_plan *plan, struct cli_planned *out) {
+  struct tb_plan_info info;
+  struct tb_plan_layer_info first, l;
+  tb_plan_get_info(plan, &info);
+  tb_plan_get_layer(plan, 0, &first);
+  out->type_k = lasting(first.type_k);
+  out->type_v = lasting(first.type_v);
+  for (uint32_t i = 0; i < info.n_layer; i++) {
+    tb_plan_get_layer(plan, i, &l);
+    if (l.recall || l.merged || strcmp(l.type_k, first.type_k) != 0 || strcmp(l.type_v, first.type_v) != 0)
+      out->type_k = out->type_v = NULL;
+  }
+}
+
+int cli_plan_cache(const char *verb, const char *path, const char *shape, const char *type, const struct cli_memory *m,
+                   const struct tb_context_options *options, struct cli_planned *out) {
   struct tb_plan_options o = {.context = *options};
   struct tb_plan *plan = NULL;
   struct tb_plan_info info;
   struct tb_error err;
-  *code = CLI_USAGE;
-  if (!cli_memory_options(verb, m, &o)) return NULL;
-  if ((path ? tb_plan_file(&plan, path, &o, &err) : tb_plan_shape(&plan, shape, type, &o, &err)) != TB_OK) {
-    *code = cli_report(verb, &err);
-    return NULL;
-  }
+  *out = (struct cli_planned){0};
+  if (!cli_memory_options(verb, m, &o)) return CLI_USAGE;
+  if (path) cli_reading(path);
+  if ((path ? tb_plan_file(&plan, path, &o, &err) : tb_plan_shape(&plan, shape, type, &o, &err)) != TB_OK)
+    return cli_report(verb, &err);
   tb_plan_get_info(plan, &info);
-  char *text = info.fits ? strdup(info.text) : NULL;
+  int code = info.fits ? CLI_OK : CLI_USAGE;
   if (!info.fits)
     cli_print_refusal(stderr, verb, plan);
-  else if (!text)
-    *code = CLI_FAILED;
+  else if (!(out->text = strdup(info.text)))
+    code = CLI_FAILED;
+  else
+    same_types(plan, out);
   tb_plan_free(plan);
-  return text;
+  return code;
 }
 
 static void print_pair(const char *name, uint64_t planned, uint64_t real) {

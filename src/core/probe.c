@@ -6,7 +6,7 @@
 #include "base/thread.h"
 #include "core/model.h"
 
-enum { PIECE = 1 << 20, PASSES = 5, MULTIPLY_PIECES = 64, MULTIPLY_ROUNDS = 1 << 17 };
+enum { PIECE = 1 << 20, LEAST_PIECES = 64, PASSES = 5, MULTIPLY_PIECES = 64, MULTIPLY_ROUNDS = 1 << 17 };
 
 struct probe {
   const unsigned char *data;
@@ -24,18 +24,26 @@ static void read_piece(void *arg, size_t piece, unsigned thread) {
     p->sums[thread * 8 + j] += s[j];
 }
 
+/* Of `bytes`; at most half of the memory that is free, 0 where that is too little to measure. */
+static size_t pieces_of(uint64_t bytes) {
+  const char *source;
+  const uint64_t available = tb_memory_available(&source) / 2;
+  if (available && bytes > available) bytes = available < LEAST_PIECES * PIECE ? 0 : available;
+  return bytes / PIECE || bytes == 0 ? (size_t)(bytes / PIECE) : 1;
+}
+
 enum tb_status tb_read_bandwidth(uint32_t threads, uint64_t bytes, double *bytes_per_second, struct tb_error *err) {
   const struct tb_allocator *a = &tb_system_allocator;
   if (threads == 0) threads = tb_performance_cores();
   struct tb_team *team = NULL;
   enum tb_status status = tb_team_create(&team, threads, a, err);
   if (status) return status;
-  const size_t pieces = bytes / PIECE ? (size_t)(bytes / PIECE) : 1;
+  const size_t pieces = pieces_of(bytes);
   struct probe *p = tb_calloc(a, 1, sizeof *p);
-  unsigned char *data = tb_alloc(a, pieces, PIECE);
+  unsigned char *data = pieces ? tb_alloc(a, pieces, PIECE) : NULL;
   double best = 0;
   if (!p || !data) {
-    status = tb_fail(err, TB_E_NOMEM, "bandwidth probe: cannot allocate %zu MiB", pieces);
+    status = tb_fail(err, TB_E_NOMEM, "read bandwidth: too little memory is free to measure it");
   } else {
     memset(data, 1, pieces * PIECE);
     p->data = data;

@@ -218,7 +218,8 @@ void tb_session_free_extra(const struct tb_context *context, void *extra);
 enum tb_status tb_fill_synthetic(struct tb_context *context, uint32_t n, uint64_t seed, struct tb_error *err);
 
 /* Best read bandwidth in bytes per second that `threads` threads (0: the performance cores) reach on a buffer of `bytes`
- * bytes: take more than the caches hold. Takes a fraction of a second. */
+ * bytes, or of half of the memory that is free if that is less: take more than the caches hold. Takes a fraction of a
+ * second. TB_E_NOMEM where less than 128 MiB are free. */
 enum tb_status tb_read_bandwidth(uint32_t threads, uint64_t bytes, double *bytes_per_second, struct tb_error *err);
 
 /* The most multiplications of bytes per second, each with an addition, that `threads` threads (0: the performance cores)

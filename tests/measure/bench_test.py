@@ -94,7 +94,7 @@ class Tests(Bench):
         text = self.answer(*SMALL, "-p", "4", "-n", "2", "-ctk", "q8_0")
         for word in ("| model | size | params | backend | threads |", "type_k", "| pp4 |", "| tg2 |", "±"):
             self.assertIn(word, text)
-        self.assertNotIn("type_k", self.answer(*SMALL, "-p", "4", "-n", "2"))
+        self.assertIn("| f16 | f16 | pp4 |", self.answer(*SMALL, "-p", "4", "-n", "0"))
 
     def test_plan_file(self):
         with tempfile.NamedTemporaryFile("w", suffix=".plan") as f:
@@ -114,6 +114,10 @@ class Tests(Bench):
             self.assertIn(word, done.stderr)
         self.refused(*SMALL, "--ram", "much", word="--ram")
         self.refused(*SMALL, "--prefer", "all", word="--prefer")
+
+    def test_planned_when_nothing_is_said(self):
+        row = self.rows(*SMALL, "-p", "0", "-n", "1")[0]  # all layers have the same types: told by their names
+        self.assertEqual((row["type_k"], row["type_v"]), ("f16", "f16"))
 
     def test_a_shape_is_the_file_that_synth_writes(self):
         with tempfile.TemporaryDirectory() as folder:
