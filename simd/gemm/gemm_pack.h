@@ -21,6 +21,7 @@ V_INLINE void NAMED(pack_block_)(unsigned char *group, int m, const struct v_row
       F(codes)(c, raw, &h, u, i);
       gemm_codes(c, U(BITS));
       unsigned char *at = group + m * VECTOR_BYTES;
+      V_UNROLL
       for (int j = 0; j < CODES; j++, at += GEMM_MR * VECTOR_BYTES) {
         v_storei(at, c[j]);
         v_fetch(ahead, j);
