@@ -160,6 +160,9 @@ class Recall(Eval):
         memory = self.rows(*common, "--kv-recall", "80")
         self.assertGreaterEqual(memory[0]["recall"], 0.7)
         self.assertGreaterEqual(memory[1]["right"], memory[0]["right"] - 1)
+
+    def test_spilling_needs_recall_and_a_folder(self):
+        common = ("--recall", self.write("spill.jsonl", questions(["lines10"], 1, 1, 600)), "-c", "512")
         self.refused(*common, "--kv-spill", self.folder.name, word="recall")
         self.refused(*common, "--kv-recall", "80", "--kv-spill", "/no/such/folder", word="/no/such/folder")
 

@@ -17,7 +17,7 @@ sys.path.insert(0, RECIPE)
 import recall_contexts  # noqa: E402  the folder is known only now
 from world import Generator  # noqa: E402
 
-EMULATED = bool(os.environ.get("QEMU_CPU"))
+EMULATED = bool(os.environ.get("QEMU_CPU") or os.environ.get("TB_UNDER"))  # a hundred times slower
 HAVE_GNUPLOT = shutil.which("gnuplot") is not None
 
 
