@@ -14,8 +14,9 @@ struct tier {
 #include <cpuid.h>
 
 static const struct tier tiers[] = {
-    {"ref", 0}, {"avx2", TB_ISA_avx2}, {"avxvnni", TB_ISA_avxvnni}, {"avx512", TB_ISA_avx512}};
-static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", NULL};
+    {"ref", 0}, {"avx2", TB_ISA_avx2}, {"avxvnni", TB_ISA_avxvnni}, {"avx512", TB_ISA_avx512},
+    {"avx512bf16", TB_ISA_avx512bf16}};
+static const char *const names[] = {"ref", "avx2", "avxvnni", "avx512", "avx512bf16", NULL};
 
 static uint64_t xcr0(void) {
   uint32_t lo, hi;
@@ -37,6 +38,7 @@ unsigned tb_isa_detect(void) {
   if ((xcr0() & zmm_state) == zmm_state && all(b7, bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ) &&
       all(c7, bit_AVX512VNNI))
     mask |= TB_ISA_avx512;
+  if ((mask & TB_ISA_avx512) && (a71 & (1u << 5))) mask |= TB_ISA_avx512bf16; /* leaf 7.1 EAX bit 5 */
   return mask;
 }
 

@@ -12,6 +12,7 @@ enum tb_isa {
   TB_ISA_avx2 = 1 << 0,    /* AVX2 + FMA + F16C (+ BMI2) */
   TB_ISA_avxvnni = 1 << 1, /* VEX-encoded VNNI: Intel client chips since 2021 */
   TB_ISA_avx512 = 1 << 2,  /* AVX-512 F BW VL DQ + VNNI */
+  TB_ISA_avx512bf16 = 1 << 3, /* and AVX512-BF16: pairs of bf16 */
   TB_ISA_neon = 1 << 8,    /* ARMv8.0 */
   TB_ISA_dotprod = 1 << 9, /* ARMv8.2 sdot/udot */
   TB_ISA_i8mm = 1 << 10,   /* ARMv8.6 smmla */

@@ -52,7 +52,7 @@ list_skipped() {
   awk -v round="$name" '
     /^[0-9]+\/[0-9]+ Test: / { test = $3 }
     /^\[  SKIPPED \] [^ ]+$/ {
-      if ($4 !~ /\/(avx2|avxvnni|avx512|neon|dotprod|i8mm)$/ && !seen[test, $4]++) print round ": " test ": " $4
+      if ($4 !~ /\/(avx2|avxvnni|avx512|avx512bf16|neon|dotprod|i8mm)$/ && !seen[test, $4]++) print round ": " test ": " $4
     }' "$1/Testing/Temporary/LastTest.log"
 }
 
@@ -65,7 +65,10 @@ case $(uname -m) in
   x86_64 | amd64)
     tiers='avx2' # without AVX2 there is nothing to test here: let it fail
     all_of avx_vnni && tiers="$tiers avxvnni"
-    all_of avx512f avx512bw avx512vl avx512dq avx512_vnni && tiers="$tiers avx512" ;;
+    all_of avx512f avx512bw avx512vl avx512dq avx512_vnni && {
+      tiers="$tiers avx512"
+      all_of avx512_bf16 && tiers="$tiers avx512bf16"
+    } ;;
   aarch64 | arm64)
     tiers='neon'
     all_of asimddp && tiers="$tiers dotprod"

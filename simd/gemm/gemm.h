@@ -7,7 +7,8 @@
  *            there and blocks k and the columns as suits its registers
  *   No byte outside the rows is read. An output's bits do not depend on how rows or columns were cut into calls.
  *
- * Contract BOUND: as gemv. */
+ * Contract BOUND: as gemv. bf16 with avx512bf16, which multiplies pairs of bf16: f_i is rounded to bf16 first (eight
+ * significant bits, ties to even), weights and columns below 2^-126 count as 0, and the last term is k · 2^-126. */
 #ifndef TB_SIMD_GEMM_H
 #define TB_SIMD_GEMM_H
 

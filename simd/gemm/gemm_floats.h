@@ -118,19 +118,13 @@ static void gemm_floats(const struct float_job *j, size_t k, open_floats_fn *ope
 
 /* Values [i, i + n) of the panel's rows. Missing rows and a ragged end are copied together first. */
 static void NAMED(open_)(const struct float_job *j, size_t row, size_t i, size_t n) {
-  enum { STEP = 16 / FMT_BYTES, MOST = FLOAT_KC * FMT_BYTES };
+  enum { MOST = FLOAT_KC * FMT_BYTES };
   unsigned char copy[TB_LANES * MOST];
   for (int m = 0; m < GEMM_MR; m++) {
     const size_t r = row + (size_t)m * TB_LANES, left = r < j->rows ? j->rows - r : 0;
     const size_t rows = left < TB_LANES ? left : TB_LANES;
-    const unsigned char *w = j->w + r * j->row_bytes + i * FMT_BYTES, *next = w + PANEL_ROWS * j->row_bytes;
-    struct v_rows s = {w, j->row_bytes};
-    if (rows < TB_LANES || n % STEP) {
-      memset(copy, 0, sizeof copy);
-      for (size_t a = 0; a < rows; a++) memcpy(copy + a * MOST, w + a * j->row_bytes, n * FMT_BYTES);
-      s.p = copy;
-      s.stride = MOST;
-    }
+    const unsigned char *w = j->w + r * j->row_bytes + i * FMT_BYTES;
+    const struct v_rows s = whole_rows(copy, MOST, w, j->row_bytes, rows, n * FMT_BYTES);
     const bool more = left > PANEL_ROWS + TB_LANES;
     float *at = j->panel + m * TB_LANES;
     for (size_t b = 0; b < n * FMT_BYTES; b += 16) {
@@ -139,8 +133,7 @@ static void NAMED(open_)(const struct float_job *j, size_t row, size_t i, size_t
       v_load16(t, &s, b);
       const int values = WIDEN(out, t);
       for (int v = 0; v < values; v++, at += PANEL_ROWS) v_storef(at, out[v]);
-      if (more && b % 64 == 0)
-        for (size_t a = 0; a < TB_LANES; a++) v_prefetch(next + a * j->row_bytes + b);
+      if (more && b % 64 == 0) fetch_rows(w + b, j->row_bytes);
     }
   }
 }

@@ -13,15 +13,10 @@
 #ifndef TB_SIMD_GEMM_GEMM_X86_H
 #define TB_SIMD_GEMM_GEMM_X86_H
 
-#include <stdbool.h>
-
-#include "simd/gemm/gemm.h"
-#include "simd/kernels.h"
+#include "simd/gemm/gemm_rows_x86.h"
 #include "simd/vec/unpack.h"
 
 enum {
-  GEMM_MR = 2, /* vectors of rows in a tile */
-  PANEL_ROWS = GEMM_MR * TB_LANES,
   GEMM_KC = 512, /* 32 rows of 512 codes with their scales stay in a first-level cache of 32 KiB */
   GEMM_GROUPS = GEMM_KC / 32,
   GEMM_NC = 512,       /* columns per pass over a panel */
@@ -49,12 +44,6 @@ typedef void tile_fn TILE_ARGS;
  * as many as are opened. */
 typedef void pack_fn(unsigned char *panel, int m, const unsigned char *w, size_t row_bytes, size_t rows, size_t first,
                      size_t blocks, const unsigned char *next);
-
-/* Rows of vector m among the `rows` of a tile. */
-static inline size_t tile_rows(size_t rows, int m) {
-  const size_t before = (size_t)m * TB_LANES;
-  return rows <= before ? 0 : rows - before < TB_LANES ? rows - before : TB_LANES;
-}
 
 struct gemm_kind {
   size_t values, bytes;

@@ -30,7 +30,7 @@ static void check_one(const struct tb_check_row *row, size_t rows, size_t k, enu
   double *want = malloc(rows * sizeof *want), *bound = malloc(rows * sizeof *bound);
   assert_true(want && bound);
   tb_gen_weights(w, row->format, rows, k, gen, rng);
-  expect_product(want, bound, w, row->format, rows, &x, 1);
+  expect_product(want, bound, w, row->format, rows, &x, 1, false);
   kernel(y, w, row_bytes, rows, &x);
   tb_check_bound("y", y, want, bound, rows);
   const size_t at = tb_rng_next(rng) % rows;

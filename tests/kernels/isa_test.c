@@ -39,6 +39,7 @@ static unsigned expected_from(const char *flags) {
   if (mask && has(flags, "avx512f") && has(flags, "avx512bw") && has(flags, "avx512vl") && has(flags, "avx512dq") &&
       has(flags, "avx512_vnni"))
     mask |= TB_ISA_avx512;
+  if ((mask & TB_ISA_avx512) && has(flags, "avx512_bf16")) mask |= TB_ISA_avx512bf16;
   return mask;
 #else
   unsigned mask = TB_ISA_neon;

@@ -14,18 +14,19 @@ import sys
 BANNED = set("abort exit _exit __assert_fail getenv secure_getenv setenv printf __printf_chk vprintf puts putchar "
              "perror stdout stderr stdin strcpy strcat sprintf __sprintf_chk atoi atol atof gets strtok rand srand system "
              "signal sigaction".split())
-ISAS = {"x86-64": ("avx2", "avxvnni", "avx512"), "aarch64": ("neon", "dotprod", "i8mm")}
+ISAS = {"x86-64": ("avx2", "avxvnni", "avx512", "avx512bf16"), "aarch64": ("neon", "dotprod", "i8mm")}
 
 # What the objects of a tier may not hold, as patterns for one line of disassembly (mnemonic and operands).
 VEX = r"^v(?!er[rw]|mcall|mrun|mload|mread|mwrite)[a-z]|%[yz]mm|^(mulx|pext|pdep|bzhi|rorx|sarx|shlx|shrx)\b"
 EVEX = r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])|%k[0-7]"
 VNNI = r"^(\{vex\}\s*)?vpdp(bu|ws)"
+BF16 = r"^v(dpbf16ps|cvtne2?ps2bf16)"
 SVE = r"\bz\d+\.[bhsdq]|\bp\d+/[mz]"
 MATMUL = r"^(smmla|ummla|usmmla|usdot|sudot|bfmmla|bfdot)\b"
 DOT = r"^(sdot|udot)\b"
 HALF = r"^(fmla|fadd|fmul|fsub)\s+v\d+\.[48]h"
 FORBIDDEN = {
-    "x86-64": {"portable": VEX, "avx2": f"{EVEX}|{VNNI}", "avxvnni": EVEX, "avx512": r"$^"},
+    "x86-64": {"portable": VEX, "avx2": f"{EVEX}|{VNNI}", "avxvnni": EVEX, "avx512": BF16, "avx512bf16": r"$^"},
     "aarch64": {"portable": "|".join((SVE, MATMUL, DOT, HALF)), "neon": "|".join((SVE, MATMUL, DOT, HALF)),
                 "dotprod": "|".join((SVE, MATMUL)), "i8mm": SVE},
 }

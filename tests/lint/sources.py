@@ -35,7 +35,7 @@ OUTSIDE = {
     r"jansson\.h|histedit\.h|editline/.*": r"src/cli/|bench/|tests/",
     r"assert\.h": r"tests/|bench/",
 }
-ISAS = ("ref", "avx2", "avxvnni", "avx512", "neon", "dotprod", "i8mm")
+ISAS = ("ref", "avx2", "avxvnni", "avx512", "avx512bf16", "neon", "dotprod", "i8mm")
 LIBRARY = re.compile(r"(src/(?!cli/|include/)|simd/|cache/|models/(?!tiny/)).*\.[ch]$")
 # Never, anywhere: they overrun, or cannot report an error.
 UNSAFE = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|gets|atoi|atol|atof|strtok|alloca)\s*\(")

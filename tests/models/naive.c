@@ -5,13 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include "simd/kernels.h"
+#include "tests/check/bf16.h"
 
 enum { MAX_TOKENS = 512 };
 
 struct matrix {
   float *w; /* rows × k */
   size_t k, rows;
-  bool blocks;
+  enum tb_format format;
 };
 
 struct layer {
@@ -23,7 +24,8 @@ struct layer {
 struct naive {
   const struct tb_gguf *g;
   char arch[32];
-  bool round_activations, neox;
+  enum naive_rounding rounding;
+  bool neox;
   uint32_t n_layer, embd, heads, kv, d, d_rot, vocab, n;
   double eps, base, scale_factor, n_orig;
   int scaling; /* 0 none, 1 linear, 2 yarn */
@@ -41,7 +43,7 @@ static float *load(const struct tb_gguf *g, const char *name, struct matrix *m) 
   float *w = malloc(t->ne[0] * rows * sizeof *w);
   for (size_t r = 0; r < rows; r++)
     k.dequant[t->format](w + r * t->ne[0], t->data + r * tb_row_bytes(t->format, t->ne[0]), t->ne[0]);
-  if (m) *m = (struct matrix){w, t->ne[0], rows, tb_formats[t->format].block_values > 1};
+  if (m) *m = (struct matrix){w, t->ne[0], rows, t->format};
   return w;
 }
 
@@ -65,13 +67,13 @@ static double f32(const struct naive *m, const char *suffix, float value) {
   return value;
 }
 
-struct naive *naive_open(const struct tb_gguf *g, bool round_activations) {
+struct naive *naive_open(const struct tb_gguf *g, enum naive_rounding rounding) {
   struct naive *m = calloc(1, sizeof *m);
   struct tb_str arch = {0}, scaling = {0};
   tb_gguf_get_str(g, "general.architecture", true, &arch, NULL);
   snprintf(m->arch, sizeof m->arch, "%.*s", (int)arch.len, arch.ptr);
   m->g = g;
-  m->round_activations = round_activations;
+  m->rounding = rounding;
   m->neox = strcmp(m->arch, "llama") != 0;
   m->n_layer = u32(m, "block_count", 0);
   m->embd = u32(m, "embedding_length", 0);
@@ -152,7 +154,9 @@ static void round_codes(double *x, size_t n) {
 static void multiply(const struct naive *m, double *y, const struct matrix *w, const double *x, const float *bias) {
   double *in = malloc(w->k * sizeof *in);
   memcpy(in, x, w->k * sizeof *in);
-  if (m->round_activations && w->blocks) round_codes(in, w->k);
+  if (m->rounding != NAIVE_EXACT && tb_formats[w->format].block_values > 1) round_codes(in, w->k);
+  for (size_t i = 0; i < w->k && m->rounding == NAIVE_PAIRS && w->format == TB_FMT_bf16; i++)
+    in[i] = tb_check_bf16(in[i]);
   for (size_t r = 0; r < w->rows; r++) {
     double sum = bias ? bias[r] : 0;
     for (size_t i = 0; i < w->k; i++)

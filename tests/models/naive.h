@@ -8,9 +8,13 @@
 
 struct naive;
 
-/* round_activations: every matrix input is first rounded to 8-bit codes per 32 values, as the engine's kernels do (only
- * where the matrix is stored in blocks): what is left between the two is float rounding. */
-struct naive *naive_open(const struct tb_gguf *g, bool round_activations);
+/* How a matrix's inputs are first rounded, as the engine's kernels do: what is left between the two is float rounding. */
+enum naive_rounding {
+  NAIVE_EXACT,
+  NAIVE_CODES, /* to 8-bit codes per 32 values, where the matrix is stored in blocks */
+  NAIVE_PAIRS, /* and to bf16, where it is bf16 */
+};
+struct naive *naive_open(const struct tb_gguf *g, enum naive_rounding rounding);
 void naive_free(struct naive *m);
 uint32_t naive_vocab(const struct naive *m);
 /* Forgets all tokens. */
