@@ -24,13 +24,11 @@ void *tb_alloc(const struct tb_allocator *a, size_t count, size_t size) {
   return a->alloc(a->user, bytes ? bytes : 1);
 }
 
-/* Large blocks are caches, read from end to end for every token: huge pages, where the system has them, save most of the
- * page faults now and of the address translation later. */
-static void wish_huge(char *p, size_t bytes) {
+void tb_wish_huge(const void *p, size_t bytes) {
 #ifdef MADV_HUGEPAGE
   enum { LARGE = 8 << 20 };
   const size_t page = (size_t)sysconf(_SC_PAGESIZE), head = tb_round_up((uintptr_t)p, page) - (uintptr_t)p;
-  if (bytes >= LARGE) (void)madvise(p + head, (bytes - head) / page * page, MADV_HUGEPAGE);
+  if (bytes >= LARGE) (void)madvise((char *)(uintptr_t)p + head, (bytes - head) / page * page, MADV_HUGEPAGE);
 #else
   (void)p, (void)bytes;
 #endif
@@ -38,7 +36,7 @@ static void wish_huge(char *p, size_t bytes) {
 
 void *tb_alloc_large(const struct tb_allocator *a, size_t bytes) {
   void *p = tb_alloc(a, bytes, 1);
-  if (p && a->alloc == system_alloc) wish_huge(p, bytes);
+  if (p && a->alloc == system_alloc) tb_wish_huge(p, bytes);
   return p;
 }
 

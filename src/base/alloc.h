@@ -19,6 +19,9 @@ void *tb_alloc(const struct tb_allocator *a, size_t count, size_t size);
 void *tb_calloc(const struct tb_allocator *a, size_t count, size_t size);
 /* Uninitialised, in huge pages where the system has them and the block is large. */
 void *tb_alloc_large(const struct tb_allocator *a, size_t bytes);
+/* Asks for huge pages for memory or a mapped file of 8 MiB or more that is read from end to end for every token: they save
+ * most of the page faults now and of the address translation later. Refusals are ignored. */
+void tb_wish_huge(const void *p, size_t bytes);
 /* Frees what tb_alloc gave; NULL is fine. */
 void tb_free(const struct tb_allocator *a, void *p);
 /* Grows *p (elements of `size` bytes, *cap of them) so that at least `need` fit: false and unchanged when out of memory. */

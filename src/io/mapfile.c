@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/alloc.h"
 
 static struct tb_file_id id_of(const struct stat *st) {
   return (struct tb_file_id){.device = (uint64_t)st->st_dev,
@@ -29,6 +30,7 @@ static enum tb_status map(struct tb_mapfile *m, const char *path, struct tb_erro
   void *data = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, m->fd, 0);
   if (data == MAP_FAILED) return tb_fail_errno(err, errno, path, "cannot map");
   m->data = data;
+  tb_wish_huge(data, m->size); /* file systems with large folios read a cold file into huge pages then */
   return TB_OK;
 }
 
