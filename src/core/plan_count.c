@@ -11,6 +11,7 @@
 enum {
   PROGRAM_DATA = 544 << 10, /* anonymous pages of program, libraries and heap before a model is open, and their slack */
   PROGRAM_CODE = 6 << 20,   /* pages of program and libraries that a run touches */
+  FILE_ROOM = 32 << 20, /* for pages of the model that are read again and again: with less the kernel kills, it does not wait */
   PROGRAM_ADDRESS = 12 << 20, /* their address space, the heap's slack included */
   PROGRAM_WRITABLE = 2 << 20, /* the writable part of it */
   THREAD_TOUCHED = 24 << 10,  /* anonymous pages of a worker: the stack's top, thread-local storage */
@@ -84,6 +85,7 @@ static void add_system(struct tb_plan_count *c, const struct tb_plan_subject *s,
                                 .kind = TB_MEMORY_FILE,
                                 .bytes = s->file_bytes,
                                 .fast = s->per_token,
+                                .hard = s->file_bytes < FILE_ROOM ? s->file_bytes : FILE_ROOM,
                                 .address = s->file_bytes});
   if (s->profile_bytes)
     add(c, (struct tb_plan_class){.name = "profile (mapped file)",

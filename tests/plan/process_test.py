@@ -9,7 +9,8 @@ planner's choice, one type for all layers, another one for every layer, merged l
     the address total or RLIMIT_DATA of the data total, by turns; the one that may take 95 % of it is refused in words
     with exit code 2, not killed.
 
-Then the nearest settings of plans that do not fit do fit, and bench measures a plan where f16 does not. A cgroup needs the right to make one (version 1, root);
+Then the nearest settings of plans that do not fit do fit, bench measures a plan where f16 does not, and weights that are
+larger than a control group are read through it. A cgroup needs the right to make one (version 1, root);
 elsewhere that part says that it was left out."""
 import collections
 import json
@@ -168,6 +169,21 @@ def nearest_fit(model):
     print(f"{tried} nearest settings were tried")
 
 
+def weights_that_do_not_stay(folder):
+    """In a group of exactly the hard total a model much larger than that is read again for every token, not killed."""
+    large = Model(folder, "large", "f16", n_vocab=60000, n_embd=512, n_ff=4096, n_layer=6)
+    with open(large.path, "rb") as f:  # what is in memory already would not count as the group's
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    plan = os.path.join(folder, "large.plan")
+    args = ["-m", large.path, "-c", "1024", "-ctk", "f16", "-ctv", "f16"]
+    report, _ = processes.plan(THIMBLE, [*args, "-o", plan])
+    check(report["hard"] < os.path.getsize(large.path), f"hard {report['hard']} covers the whole file")
+    with processes.memory_group((report["hard"] + 4095) // 4096 * 4096) as group:
+        done = processes.run(THIMBLE, ["run", *args, "-p", "a", "-n", "3", "--ignore-eos", "-q"], cgroup=group)
+    check(done.code == 0, f"weights of {os.path.getsize(large.path)} in {report['hard']}: {done.says()}")
+
+
 def bench_plans(model):
     """Without a word about the cache bench measures f16 where that fits, else what does."""
     depth = 20000
@@ -186,6 +202,7 @@ def main():
         configurations(models, folder)
         nearest_fit(models[1])
         bench_plans(models[1])
+        weights_that_do_not_stay(folder)
     print(f"{len(failures)} failures")
     return 1 if failures else 0
 
