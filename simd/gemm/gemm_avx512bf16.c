@@ -45,13 +45,7 @@ V_INLINE void pair_tile(float *y, size_t ldy, size_t rows, bool first, const uin
     }
   }
   V_UNROLL
-  for (int m = 0; m < GEMM_MR; m++)
-    V_UNROLL
-    for (int c = 0; c < nr; c++) {
-      float *at = y + (size_t)c * ldy + m * TB_LANES;
-      const size_t keep = tile_rows(rows, m);
-      v_storef_n(at, first ? sum[m][c] : v_add(v_loadf_n(at, keep), sum[m][c]), keep);
-    }
+  for (int m = 0; m < GEMM_MR; m++) tile_put(y, ldy, rows, first, m, sum[m], nr);
 }
 
 typedef void pair_tile_fn(float *y, size_t ldy, size_t rows, bool first, const uint32_t *panel, size_t pairs,
@@ -108,7 +102,7 @@ static void open_pairs(const struct pairs_job *j, size_t row, size_t i, size_t n
   }
 }
 
-/* Values [i, i + n) of all rows. `first`: they are the first of k. x: of this pass's columns. */
+/* The panel's n values times all columns of this pass. `first`: they are the first of k. x: their part of the columns. */
 static void panel_columns(const struct pairs_job *j, size_t row, size_t n, bool first, const uint32_t *x) {
   const size_t left = j->rows - row, rows = left < PANEL_ROWS ? left : PANEL_ROWS, pairs = (n + 1) / 2;
   for (size_t c = 0, step; c < j->cols; c += step) {

@@ -60,13 +60,7 @@ V_INLINE void float_tile(float *y, size_t ldy, size_t rows, bool first, const fl
     }
   }
   V_UNROLL
-  for (int m = 0; m < GEMM_MR; m++)
-    V_UNROLL
-    for (int c = 0; c < nr; c++) {
-      float *at = y + (size_t)c * ldy + m * TB_LANES;
-      const size_t keep = tile_rows(rows, m);
-      v_storef_n(at, first ? sum[m][c] : v_add(v_loadf_n(at, keep), sum[m][c]), keep);
-    }
+  for (int m = 0; m < GEMM_MR; m++) tile_put(y, ldy, rows, first, m, sum[m], nr);
 }
 
 typedef void float_tile_fn(float *y, size_t ldy, size_t rows, bool first, const float *panel, size_t n, const float *f,

@@ -15,6 +15,14 @@ static inline size_t tile_rows(size_t rows, int m) {
   return rows <= before ? 0 : rows - before < TB_LANES ? rows - before : TB_LANES;
 }
 
+/* Sums of vector m of a tile's rows in nr columns: to y where k begins, else added to it. */
+V_INLINE void tile_put(float *y, size_t ldy, size_t rows, bool first, int m, const vflt *sum, int nr) {
+  const size_t keep = tile_rows(rows, m);
+  y += m * TB_LANES;
+  V_UNROLL
+  for (int c = 0; c < nr; c++, y += ldy) v_storef_n(y, first ? sum[c] : v_add(v_loadf_n(y, keep), sum[c]), keep);
+}
+
 /* `bytes` of `rows` ≤ TB_LANES rows for v_load16: in place, or, where rows are missing or the end is ragged, copied
  * together with zeros to `copy`, which has room for TB_LANES · most bytes. */
 V_INLINE struct v_rows whole_rows(unsigned char *copy, size_t most, const unsigned char *w, size_t row_bytes, size_t rows,

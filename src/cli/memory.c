@@ -120,19 +120,21 @@ static const char *lasting(const char *type) {
   return NULL;
 }
 
-/* The types that all layers have; NULL where they differ, or where not every token is kept and read as it is. */
+/* The types that all layers have, where every token is kept and read as it is, and the registry knows them by these names
+ * (without parameters); NULL elsewhere. */
 static void same_types(const struct tb_plan *plan, struct cli_planned *out) {
   struct tb_plan_info info;
   struct tb_plan_layer_info first, l;
   tb_plan_get_info(plan, &info);
   tb_plan_get_layer(plan, 0, &first);
-  out->type_k = lasting(first.type_k);
-  out->type_v = lasting(first.type_v);
   for (uint32_t i = 0; i < info.n_layer; i++) {
     tb_plan_get_layer(plan, i, &l);
-    if (l.recall || l.merged || strcmp(l.type_k, first.type_k) != 0 || strcmp(l.type_v, first.type_v) != 0)
-      out->type_k = out->type_v = NULL;
+    if (l.recall || l.merged || strcmp(l.type_k, first.type_k) != 0 || strcmp(l.type_v, first.type_v) != 0) return;
   }
+  const char *k = lasting(first.type_k), *v = lasting(first.type_v);
+  if (!k || !v) return;
+  out->type_k = k;
+  out->type_v = v;
 }
 
 int cli_plan_cache(const char *verb, const char *path, const char *shape, const char *type, const struct cli_memory *m,
