@@ -112,29 +112,31 @@ static void panel_columns(const struct pairs_job *j, size_t row, size_t n, bool 
   }
 }
 
+/* Values [from, to) of all rows and this pass's columns, of which the first is `col`. */
+static void some_values(const struct pairs_job *j, const struct tb_acts *x, size_t col, size_t from, size_t to) {
+  uint32_t *at = j->x;
+  for (size_t i = from; i < to; i += PAIRS_KC) {
+    const size_t n = to - i < PAIRS_KC ? to - i : PAIRS_KC;
+    round_columns(at, x, col, j->cols, i, n);
+    at += j->cols * ((n + 1) / 2);
+  }
+  for (size_t row = 0; row < j->rows; row += PANEL_ROWS) {
+    const uint32_t *part = j->x;
+    for (size_t i = from; i < to; i += PAIRS_KC) {
+      const size_t n = to - i < PAIRS_KC ? to - i : PAIRS_KC;
+      open_pairs(j, row, i, n);
+      panel_columns(j, row, n, i == 0, part);
+      part += j->cols * ((n + 1) / 2);
+    }
+  }
+}
+
 void tb_gemm_bf16_avx512bf16 TB_GEMM_ARGS {
   struct pairs_job j = {y, ldy, w, row_bytes, rows, 0, scratch, (uint32_t *)scratch + PANEL_DWORDS};
   for (size_t col = 0; col < n_cols; col += PAIRS_NC, j.y += PAIRS_NC * ldy) {
     j.cols = n_cols - col < PAIRS_NC ? n_cols - col : PAIRS_NC;
     /* As in gemm_blocks: all of k when columns are few, so that rows are read in the order of memory. */
     const size_t fit = COLUMN_BYTES / (j.cols * PAIRS_KC * 2) * PAIRS_KC;
-    for (size_t from = 0; from < x->k; from += fit) {
-      const size_t to = x->k - from < fit ? x->k : from + fit;
-      uint32_t *at = j.x;
-      for (size_t i = from; i < to; i += PAIRS_KC) {
-        const size_t n = to - i < PAIRS_KC ? to - i : PAIRS_KC;
-        round_columns(at, x, col, j.cols, i, n);
-        at += j.cols * ((n + 1) / 2);
-      }
-      for (size_t row = 0; row < rows; row += PANEL_ROWS) {
-        const uint32_t *part = j.x;
-        for (size_t i = from; i < to; i += PAIRS_KC) {
-          const size_t n = to - i < PAIRS_KC ? to - i : PAIRS_KC;
-          open_pairs(&j, row, i, n);
-          panel_columns(&j, row, n, i == 0, part);
-          part += j.cols * ((n + 1) / 2);
-        }
-      }
-    }
+    for (size_t i = 0; i < x->k; i += fit) some_values(&j, x, col, i, x->k - i < fit ? x->k : i + fit);
   }
 }

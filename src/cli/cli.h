@@ -84,7 +84,7 @@ int cli_plan_context(const char *verb, const char *model, const struct cli_memor
 /* A plan as verbs that compare caches take it. */
 struct cli_planned {
   char *text;                  /* of the plan file; the caller frees it */
-  const char *type_k, *type_v; /* what all layers have; NULL: not the same types, or recalled or merged */
+  const char *type_k, *type_v; /* what all layers have; NULL: --ram or --prefer was given, or layers differ, recall or merge */
 };
 /* For a context of options->n_ctx tokens, for a model's file or a shape's text and weight type (path NULL). Returns an
  * exit code, with nothing to free unless that is CLI_OK; reports errors itself. */
@@ -92,7 +92,7 @@ int cli_plan_cache(const char *verb, const char *path, const char *shape, const 
                    const struct tb_context_options *options, struct cli_planned *out);
 #define CLI_PLANNED_OPTIONS(m)                                                                                         \
   {NULL, "--ram", CLI_STRING, &(m).ram, 0, 0, "SIZE",                                                                  \
-   "one more cache: what the planner chooses within so much memory (2G, 800M; alone: what the machine has)"},                                       \
+   "one more cache: what the planner chooses within so much memory (2G, 800M)"},                                       \
   {NULL, "--prefer", CLI_STRING, &(m).prefer, 0, 0, "WHAT", "one more cache: what the planner chooses for quality, speed or context"}
 /* Bytes in words: "1.50 GiB". Returns buf. */
 const char *cli_bytes(char buf[32], uint64_t bytes);

@@ -114,13 +114,10 @@ static bool parse_threads(struct bench_args *a) {
   return parse_lists("-t", a->auto_threads ? &none : &a->lists[LIST_T], "0", 0, TB_MAX_THREADS, &a->threads);
 }
 
-/* Without a word about the cache it is planned for the machine. */
-static bool by_default(const struct bench_args *a) {
-  return !a->types_k.n && !a->types_v.n && !a->pairs_kv.n && !a->plans.n && !a->memory.ram && !a->memory.prefer;
-}
-
+/* Asked for, or nothing is said about the cache. */
 static bool planned(const struct bench_args *a) {
-  return a->memory.ram || a->memory.prefer || by_default(a);
+  const bool caches = a->types_k.n || a->types_v.n || a->pairs_kv.n || a->plans.n;
+  return a->memory.ram || a->memory.prefer || !caches;
 }
 
 static bool read_plans(struct bench_args *a) {
@@ -337,8 +334,8 @@ static int plan_cache(struct bench_args *a, const struct bench_model *m) {
   const int code = cli_plan_cache("bench", m->shape ? NULL : m->file, m->shape, m->type, &a->memory, &o, &chosen);
   free(plan->text);
   plan->text = chosen.text;
-  plan->type_k = by_default(a) ? chosen.type_k : NULL;
-  plan->type_v = by_default(a) ? chosen.type_v : NULL;
+  plan->type_k = chosen.type_k;
+  plan->type_v = chosen.type_v;
   return code;
 }
 

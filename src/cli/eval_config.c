@@ -43,7 +43,7 @@ bool eval_add_planned(struct eval *e, const struct cli_memory *m, const struct t
   struct cli_planned planned;
   if (!c || cli_plan_cache("eval", e->path, NULL, NULL, m, base, &planned)) return false;
   c->plan = planned.text;
-  if (planned.type_k && !m->ram && !m->prefer)
+  if (planned.type_k)
     snprintf(c->name, sizeof c->name, "%s/%s", planned.type_k, planned.type_v);
   else
     snprintf(c->name, sizeof c->name, "planned");

@@ -154,7 +154,7 @@ int cli_plan_cache(const char *verb, const char *path, const char *shape, const 
     cli_print_refusal(stderr, verb, plan);
   else if (!(out->text = strdup(info.text)))
     code = CLI_FAILED;
-  else
+  else if (!m->ram && !m->prefer)
     same_types(plan, out);
   tb_plan_free(plan);
   return code;

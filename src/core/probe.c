@@ -28,8 +28,8 @@ static void read_piece(void *arg, size_t piece, unsigned thread) {
 static size_t pieces_of(uint64_t bytes) {
   const char *source;
   const uint64_t available = tb_memory_available(&source) / 2;
-  if (available && bytes > available) bytes = available < LEAST_PIECES * PIECE ? 0 : available;
-  return bytes / PIECE || bytes == 0 ? (size_t)(bytes / PIECE) : 1;
+  if (available == 0 || bytes <= available) return bytes < PIECE ? 1 : (size_t)(bytes / PIECE);
+  return available < LEAST_PIECES * PIECE ? 0 : (size_t)(available / PIECE);
 }
 
 enum tb_status tb_read_bandwidth(uint32_t threads, uint64_t bytes, double *bytes_per_second, struct tb_error *err) {

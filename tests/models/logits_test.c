@@ -96,8 +96,8 @@ static int ascending(const void *a, const void *b) {
 }
 
 /* Relative errors of all positions against the naive decoder, sorted. */
-static void errors(const struct tb_gguf *g, enum naive_rounding rounding, const tb_token *tokens, const float *logits, size_t vocab,
-                   double e[TOKENS]) {
+static void errors(const struct tb_gguf *g, enum naive_rounding rounding, const tb_token *tokens, const float *logits,
+                   size_t vocab, double e[TOKENS]) {
   struct naive *naive = naive_open(g, rounding);
   double *want = malloc(vocab * sizeof *want);
   assert_int_equal(naive_vocab(naive), vocab);

@@ -155,8 +155,9 @@ static void multiply(const struct naive *m, double *y, const struct matrix *w, c
   double *in = malloc(w->k * sizeof *in);
   memcpy(in, x, w->k * sizeof *in);
   if (m->rounding != NAIVE_EXACT && tb_formats[w->format].block_values > 1) round_codes(in, w->k);
-  for (size_t i = 0; i < w->k && m->rounding == NAIVE_PAIRS && w->format == TB_FMT_bf16; i++)
-    in[i] = tb_check_bf16(in[i]);
+  if (m->rounding == NAIVE_PAIRS && w->format == TB_FMT_bf16)
+    for (size_t i = 0; i < w->k; i++)
+      in[i] = tb_check_bf16(in[i]);
   for (size_t r = 0; r < w->rows; r++) {
     double sum = bias ? bias[r] : 0;
     for (size_t i = 0; i < w->k; i++)

@@ -175,11 +175,13 @@ def weights_that_do_not_stay(folder):
     with open(large.path, "rb") as f:  # what is in memory already would not count as the group's
         os.fsync(f.fileno())
         os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    plan = os.path.join(folder, "large.plan")
     args = ["-m", large.path, "-c", "1024", "-ctk", "f16", "-ctv", "f16"]
-    report, _ = processes.plan(THIMBLE, [*args, "-o", plan])
+    report, _ = processes.plan(THIMBLE, args)
     check(report["hard"] < os.path.getsize(large.path), f"hard {report['hard']} covers the whole file")
     with processes.memory_group((report["hard"] + 4095) // 4096 * 4096) as group:
+        if not group:
+            print("cgroup left out: weights that do not stay")
+            return
         done = processes.run(THIMBLE, ["run", *args, "-p", "a", "-n", "3", "--ignore-eos", "-q"], cgroup=group)
     check(done.code == 0, f"weights of {os.path.getsize(large.path)} in {report['hard']}: {done.says()}")
 
