@@ -79,8 +79,11 @@ static void add_system(struct tb_plan_count *c, const struct tb_plan_subject *s,
                                   .hard = workers * THREAD_TOUCHED,
                                   .address = stacks,
                                   .data = stacks});
-  add(c, (struct tb_plan_class){
-             .name = "program code", .kind = TB_MEMORY_FILE, .bytes = PROGRAM_CODE, .fast = PROGRAM_CODE});
+  add(c, (struct tb_plan_class){.name = "program code",
+                                .kind = TB_MEMORY_FILE,
+                                .bytes = PROGRAM_CODE,
+                                .fast = PROGRAM_CODE,
+                                .hard = PROGRAM_CODE});
   add(c, (struct tb_plan_class){.name = "weights (mapped file)",
                                 .kind = TB_MEMORY_FILE,
                                 .bytes = s->file_bytes,

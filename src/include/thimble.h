@@ -350,7 +350,7 @@ struct tb_plan_info {
                         microseconds, for a memory of 20 GB/s */
   const char *limited_by; /* the limit that stands in the way of a better plan, or of any; NULL: nothing does */
   uint64_t fast;          /* anonymous memory, kernel, code, and the weights that every token reads: no slower than it can be */
-  uint64_t hard;          /* what cannot be dropped, and room to read the file through: a control group of this size is survived */
+  uint64_t hard;          /* what cannot be dropped, and room for code and file: a control group of this size is survived */
   uint64_t address;       /* address space, as RLIMIT_AS counts it */
   uint64_t data;          /* writable private address space, as RLIMIT_DATA counts it */
   uint64_t anonymous;     /* the most that RssAnon will be */

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds real processes against their plans. usage: process_test.py THIMBLE [configurations]  (20; 200 take five minutes of CPU time)
+"""Holds real processes against their plans. usage: process_test.py THIMBLE [configurations]  (20; 200 take two minutes)
 
 Configurations are drawn over shapes, weight types, contexts, batches, threads, cache types and policies: types of the
 planner's choice, one type for all layers, another one for every layer, merged layers, recall. For each:
@@ -127,7 +127,8 @@ def configurations(models, folder):
         i += 1
         model, policy, kind = models[i % len(models)], POLICIES[i % len(POLICIES)], LIMITS[i // 3 % len(LIMITS)]
         words, options, report = drawn(rng, model, policy, folder)
-        args = ["run", *options, "--tokens", ids, "-n", "3", "--ignore-eos", "-q"]
+        # of fewer tokens some runs would be over before anyone looked at their memory
+        args = ["run", *options, "--tokens", ids, "-n", "40", "--ignore-eos", "-q"]
         done, refused = limited(args, kind, report, 100), limited(args, kind, report, 95)
         if done is None:
             counts["cgroup left out"] += 1
