@@ -1,10 +1,13 @@
-/* gemv on ARM for the block formats, written once for two tiers: gemv_neon.c and gemv_dotprod.c include it with TB_TIER
- * set, and simd/vec/arm_dot.h gives each its own dot products.
+/* gemv on ARM for the formats with super-blocks, written once for two tiers: gemv_neon.c and gemv_dotprod.c include it
+ * with TB_TIER set, and simd/vec/arm_dot.h gives each its own dot products. Blocks of 32 are in those files.
  *
- * Four rows run side by side and share the activations in registers; a row left over runs alone through the same
+ * Two rows run side by side and share the activations in registers; a row left over runs alone through the same
  * statements, so that its bits are the same. Codes stay in file order. Sums of a group are gathered into one lane per
  * group, four groups of one row to a vector: scaling costs one multiply per 128 weights, and the activation scales of
  * four groups are one load. */
+#ifndef TB_SIMD_GEMV_ARM_H
+#define TB_SIMD_GEMV_ARM_H
+
 #include "simd/gemv/gemv.h"
 
 #include "simd/kernels.h"
@@ -27,116 +30,6 @@ enum { AHEAD = 512 };
 TB_INLINE void load_codes(int8x16_t x[8], const int8_t *q) {
   for (int i = 0; i < 8; i++) x[i] = vld1q_s8(q + 16 * i);
 }
-
-/* ------------------------------------------------------------------------------------- blocks of 32, four at a time */
-
-/* 128 activations: codes, scales, sums of 32 codes; all of them zero past the end of a row. */
-struct span {
-  int8x16_t x[8];
-  float32x4_t d;
-  int32x4_t bias; /* TB_BIAS - offset · s: what turns sums of codes into sums of signed codes, ready for tb_unbias() */
-  float32x4_t ds; /* d · s, the factor of a minimum */
-};
-
-/* The last, incomplete span of a column. */
-struct tail {
-  int8_t q[128];
-  float d[4];
-  int16_t s[8];
-};
-
-TB_INLINE void load_span(struct span *v, const int8_t *q, const float *d, const int16_t *s, int offset) {
-  const int32x4_t sums = vpaddlq_s16(vld1q_s16(s));
-  load_codes(v->x, q);
-  v->d = vld1q_f32(d);
-  v->bias = vmlsq_n_s32(TB_BIAS, sums, offset);
-  v->ds = vmulq_f32(v->d, vcvtq_f32_s32(sums));
-}
-
-/* The blocks b (four) times the span, added to acc; one of these per format. */
-typedef float32x4_t block_step(float32x4_t acc, const uint8_t *b, const struct span *v);
-
-static inline void load_tail(struct tail *t, const struct tb_acts *x) {
-  const size_t at = x->k / 128 * 128, n = x->k - at;
-  *t = (struct tail){{0}, {0}, {0}};
-  memcpy(t->q, x->q + at, n);
-  memcpy(t->d, x->d + at / 32, n / 32 * sizeof *t->d);
-  memcpy(t->s, x->s + at / 16, n / 16 * sizeof *t->s);
-}
-
-TB_INLINE float32x4_t tail_step(float32x4_t acc, const uint8_t *b, size_t bytes, const struct span *v, block_step *step) {
-  uint8_t padded[4 * 34] = {0}; /* 34: the largest block of 32 values */
-  memcpy(padded, b, bytes);
-  return step(acc, padded, v);
-}
-
-TB_INLINE void block_rows(float *y, const uint8_t *w, size_t row_bytes, const struct tb_acts *x, const struct tail *tail,
-                          size_t block_bytes, int offset, block_step *step, int n) {
-  float32x4_t acc0 = vdupq_n_f32(0), acc1 = acc0, acc2 = acc0, acc3 = acc0;
-  const uint8_t *w0 = w, *w1 = w + row_bytes, *w2 = w1 + row_bytes, *w3 = w2 + row_bytes;
-  const size_t spans = x->k / 128, rest = x->k % 128 / 32 * block_bytes;
-  struct span v;
-  for (size_t i = 0; i < spans; i++) {
-    load_span(&v, x->q + 128 * i, x->d + 4 * i, x->s + 8 * i, offset);
-#define STEP(r)                                                                                                        \
-  __builtin_prefetch(w##r + AHEAD);                                                                                    \
-  acc##r = step(acc##r, w##r, &v);                                                                                     \
-  w##r += 4 * block_bytes;
-    EACH_ROW(n, STEP);
-#undef STEP
-  }
-  if (rest) {
-    load_span(&v, tail->q, tail->d, tail->s, offset);
-#define TAIL(r) acc##r = tail_step(acc##r, w##r, rest, &v, step);
-    EACH_ROW(n, TAIL);
-#undef TAIL
-  }
-#define STORE(r) y[r] = vaddvq_f32(acc##r);
-  EACH_ROW(n, STORE);
-#undef STORE
-}
-
-#define BLOCK_GEMV(format, bytes)                                                                                      \
-  void TB_GEMV_NAME(format) TB_GEMV_ARGS {                                                                             \
-    struct tail tail;                                                                                                  \
-    load_tail(&tail, x);                                                                                               \
-    size_t r = 0;                                                                                                      \
-    for (; r + 4 <= rows; r += 4)                                                                                      \
-      block_rows(y + r, (const uint8_t *)w + r * row_bytes, row_bytes, x, &tail, bytes, TB_OFFSET_##format,            \
-                 step_##format, 4);                                                                                    \
-    for (; r < rows; r++)                                                                                              \
-      block_rows(y + r, (const uint8_t *)w + r * row_bytes, row_bytes, x, &tail, bytes, TB_OFFSET_##format,            \
-                 step_##format, 1);                                                                                    \
-  }
-
-/* value = d·(code - offset) */
-#define SYMMETRIC(format, bytes)                                                                                       \
-  TB_INLINE float32x4_t step_##format(float32x4_t acc, const uint8_t *b, const struct span *v) {                       \
-    int8x16_t w[8];                                                                                                    \
-    tb_codes_##format(w, b);                                                                                           \
-    int32x4_t dots = tb_dots32(w, v->x, TB_FIT_##format);                                                              \
-    float32x4_t sums = TB_OFFSET_##format ? tb_unbias(vaddq_s32(dots, v->bias)) : vcvtq_f32_s32(dots);                 \
-    return vfmaq_f32(acc, sums, vmulq_f32(tb_halves_apart(b, bytes), v->d));                                           \
-  }                                                                                                                    \
-  BLOCK_GEMV(format, bytes)
-
-/* value = d·code + m */
-#define WITH_MINIMUM(format, bytes)                                                                                    \
-  TB_INLINE float32x4_t step_##format(float32x4_t acc, const uint8_t *b, const struct span *v) {                       \
-    int8x16_t w[8];                                                                                                    \
-    tb_codes_##format(w, b);                                                                                           \
-    float32x4_t dots = vcvtq_f32_s32(tb_dots32(w, v->x, TB_FIT_##format));                                             \
-    acc = vfmaq_f32(acc, dots, vmulq_f32(tb_halves_apart(b, bytes), v->d));                                            \
-    return vfmaq_f32(acc, tb_halves_apart(b + 2, bytes), v->ds);                                                       \
-  }                                                                                                                    \
-  BLOCK_GEMV(format, bytes)
-
-SYMMETRIC(q8_0, 34)
-SYMMETRIC(q4_0, 18)
-SYMMETRIC(q5_0, 22)
-SYMMETRIC(iq4_nl, 18)
-WITH_MINIMUM(q4_1, 20)
-WITH_MINIMUM(q5_1, 24)
 
 /* --------------------------------------------------------------------------------------------- super-blocks of 256 */
 
@@ -161,7 +54,7 @@ TB_INLINE int32x4_t wide(int16x8_t v, int half) { return half ? vmovl_high_s16(v
 /* One half of one row: Σ over its groups of scale · dot · d, one lane per 32 values, added to t. Scales of 16 groups
  * fit 8 bits, scales of 8 groups are kept in 16: each format hides its own in an int8x16_t. */
 typedef int8x16_t super_scales(const uint8_t *b);
-typedef float32x4_t super_half(float32x4_t t, const uint8_t *b, int8x16_t scales, const int8x16_t x[8],
+typedef float32x4_t super_half(float32x4_t t, struct tb_sums *s, const uint8_t *b, int8x16_t scales, const int8x16_t x[8],
                                const struct block256 *v, int half);
 /* The whole super-block: acc + d·t less what its minima contribute. */
 typedef float32x4_t super_end(float32x4_t acc, float32x4_t t, const uint8_t *b, const struct block256 *v);
@@ -170,6 +63,7 @@ TB_INLINE void super_rows(float *y, const uint8_t *w, size_t row_bytes, const st
                           super_scales *scales, super_half *half, super_end *end, int n) {
   float32x4_t acc0 = vdupq_n_f32(0), acc1 = acc0, acc2 = acc0, acc3 = acc0;
   const uint8_t *w0 = w, *w1 = w + row_bytes, *w2 = w1 + row_bytes, *w3 = w2 + row_bytes;
+  struct tb_sums s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
   for (size_t i = 0; i < x->k / 256; i++) {
     struct block256 v;
     load_block256(&v, x->d + 8 * i, x->s + 16 * i);
@@ -179,9 +73,9 @@ TB_INLINE void super_rows(float *y, const uint8_t *w, size_t row_bytes, const st
   __builtin_prefetch(w##r + AHEAD);                                                                                    \
   __builtin_prefetch(w##r + AHEAD + 64);                                                                               \
   sc##r = scales(w##r);
-#define FIRST(r) t##r = half(t##r, w##r, sc##r, codes, &v, 0);
+#define FIRST(r) t##r = half(t##r, &s##r, w##r, sc##r, codes, &v, 0);
 #define SECOND(r)                                                                                                      \
-  t##r = half(t##r, w##r, sc##r, codes, &v, 1);                                                                        \
+  t##r = half(t##r, &s##r, w##r, sc##r, codes, &v, 1);                                                                 \
   acc##r = end(acc##r, t##r, w##r, &v);                                                                                \
   w##r += block_bytes;
     EACH_ROW(n, BEGIN);
@@ -209,13 +103,16 @@ TB_INLINE void super_rows(float *y, const uint8_t *w, size_t row_bytes, const st
                  end_##format, 1);                                                                                     \
   }
 
-/* Eight groups of 32, 16-bit scales: the dots of four groups are exact below 2^24 with their scale. */
-#define GROUPS_OF_32(format)                                                                                           \
-  TB_INLINE float32x4_t half_##format(float32x4_t t, const uint8_t *b, int8x16_t scales, const int8x16_t x[8],         \
-                                      const struct block256 *v, int half) {                                            \
+/* RUN: whether the kernel has the registers for running sums (simd/vec/arm_dot.h).
+ *
+ * Eight groups of 32, 16-bit scales: the dots of four groups are exact below 2^24 with their scale. */
+#define GROUPS_OF_32(format, RUN)                                                                                      \
+  TB_INLINE float32x4_t half_##format(float32x4_t t, struct tb_sums *s, const uint8_t *b, int8x16_t scales,            \
+                                      const int8x16_t x[8], const struct block256 *v, int half) {                      \
     int8x16_t w[8];                                                                                                    \
     tb_codes_##format(w, b, half);                                                                                     \
-    int32x4_t dots = vmulq_s32(tb_dots32(w, x, TB_FIT_##format), wide(vreinterpretq_s16_s8(scales), half));            \
+    int32x4_t dots = RUN ? tb_running32(s, w, x, TB_FIT_##format) : tb_dots32(w, x, TB_FIT_##format);                  \
+    dots = vmulq_s32(dots, wide(vreinterpretq_s16_s8(scales), half));                                                  \
     return vfmaq_f32(t, vcvtq_f32_s32(dots), v->d[half]);                                                              \
   }
 
@@ -225,12 +122,13 @@ TB_INLINE int16x8_t scales_of_half(int8x16_t scales, int half) {
 }
 
 /* Codes of two or three bits: a dot product, its offset taken off, fits 16 bits (16 · 4 · 127). */
-#define GROUPS_OF_16(format)                                                                                           \
-  TB_INLINE float32x4_t half_##format(float32x4_t t, const uint8_t *b, int8x16_t scales, const int8x16_t x[8],         \
-                                      const struct block256 *v, int half) {                                            \
+#define GROUPS_OF_16(format, RUN)                                                                                      \
+  TB_INLINE float32x4_t half_##format(float32x4_t t, struct tb_sums *s, const uint8_t *b, int8x16_t scales,            \
+                                      const int8x16_t x[8], const struct block256 *v, int half) {                      \
     int8x16_t w[8];                                                                                                    \
     tb_codes_##format(w, b, half);                                                                                     \
-    int32x4_t low = tb_dots16(w, x, TB_FIT_##format), high = tb_dots16(w + 4, x + 4, TB_FIT_##format);                 \
+    int32x4_t low = RUN ? tb_running16(s, w, x, TB_FIT_##format) : tb_dots16(w, x, TB_FIT_##format);                   \
+    int32x4_t high = RUN ? tb_running16(s, w + 4, x + 4, TB_FIT_##format) : tb_dots16(w + 4, x + 4, TB_FIT_##format);  \
     int16x8_t dots = vuzp1q_s16(vreinterpretq_s16_s32(low), vreinterpretq_s16_s32(high));                              \
     if (TB_OFFSET_##format == 4) dots = vsubq_s16(dots, vshlq_n_s16(v->s16[half], 2));                                 \
     int16x8_t sc = scales_of_half(scales, half);                                                                       \
@@ -239,8 +137,9 @@ TB_INLINE int16x8_t scales_of_half(int8x16_t scales, int half) {
   }
 
 /* Six bits: two scaled groups together stay below 2^24, at most 2 · 16 · 32 · 127 · 128. */
-TB_INLINE float32x4_t half_q6_k(float32x4_t t, const uint8_t *b, int8x16_t scales, const int8x16_t x[8],
+TB_INLINE float32x4_t half_q6_k(float32x4_t t, struct tb_sums *s, const uint8_t *b, int8x16_t scales, const int8x16_t x[8],
                                 const struct block256 *v, int half) {
+  (void)s;
   int8x16_t w[8];
   tb_codes_q6_k(w, b, half);
   int32x4_t low = tb_dots16(w, x, TB_FIT_q6_k), high = tb_dots16(w + 4, x + 4, TB_FIT_q6_k);
@@ -278,13 +177,13 @@ TB_INLINE int8x16_t scales8(const uint8_t *b) {
 #define scales_q5_k scales8
 #define end_q4_k end_minima8
 #define end_q5_k end_minima8
-GROUPS_OF_32(q4_k)
-GROUPS_OF_32(q5_k)
+GROUPS_OF_32(q4_k, true)
+GROUPS_OF_32(q5_k, false)
 SUPER_GEMV(q4_k, 144)
 SUPER_GEMV(q5_k, 176)
 
 TB_INLINE int8x16_t scales_iq4_xs(const uint8_t *b) { return vreinterpretq_s8_s16(tb_scales_iq4_xs(b)); }
-GROUPS_OF_32(iq4_xs)
+GROUPS_OF_32(iq4_xs, false)
 END_SYMMETRIC(iq4_xs, 0)
 SUPER_GEMV(iq4_xs, 136)
 
@@ -293,7 +192,7 @@ END_SYMMETRIC(q6_k, 208)
 SUPER_GEMV(q6_k, 210)
 
 TB_INLINE int8x16_t scales_q3_k(const uint8_t *b) { return tb_scales_q3_k(b + 96); }
-GROUPS_OF_16(q3_k)
+GROUPS_OF_16(q3_k, false)
 END_SYMMETRIC(q3_k, 108)
 SUPER_GEMV(q3_k, 110)
 
@@ -309,5 +208,7 @@ TB_INLINE float32x4_t end_q2_k(float32x4_t acc, float32x4_t t, const uint8_t *b,
   acc = vfmaq_f32(acc, t, tb_half_dup(b + 80));
   return vfmsq_f32(acc, m, tb_half_dup(b + 82));
 }
-GROUPS_OF_16(q2_k)
+GROUPS_OF_16(q2_k, true)
 SUPER_GEMV(q2_k, 84)
+
+#endif

@@ -110,22 +110,22 @@ TB_INLINE void tb_codes_q8_0(int8x16_t w[8], const uint8_t *b) {
 }
 
 /* Bytes `at` and at + 1 of `word`, each in eight lanes; TB_BIT_OF_LANE picks lane i's bit. */
-TB_INLINE uint8x16_t tb_spread(uint32_t word, uint8_t at) {
-  uint8x16_t byte = vcombine_u8(vdup_n_u8(at), vdup_n_u8((uint8_t)(at + 1)));
-  return vqtbl1q_u8(vreinterpretq_u8_u32(vdupq_n_u32(word)), byte);
+TB_INLINE uint8x16_t tb_spread(uint8x16_t word, uint8_t at) {
+  return vqtbl1q_u8(word, vcombine_u8(vdup_n_u8(at), vdup_n_u8((uint8_t)(at + 1))));
 }
+TB_INLINE uint8x16_t tb_word(uint32_t word) { return vreinterpretq_u8_u32(vdupq_n_u32(word)); }
 #define TB_BIT_OF_LANE vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u))
 
 /* Signed: the nibble, less 16 where the fifth bit is clear (a mask shifted into the upper half of the byte). `word` is
  * the complement of the fifth bits. */
-TB_INLINE int8x16_t tb_fifth_signed(int8x16_t nibble, uint32_t word, uint8_t at) {
+TB_INLINE int8x16_t tb_fifth_signed(int8x16_t nibble, uint8x16_t word, uint8_t at) {
   uint8x16_t clear = vtstq_u8(tb_spread(word, at), TB_BIT_OF_LANE);
   return vreinterpretq_s8_u8(vsliq_n_u8(vreinterpretq_u8_s8(nibble), clear, 4));
 }
 
 TB_INLINE void tb_block_q5_0(int8x16_t *w, const uint8_t *b) {
   tb_nibbles(w, b + 6);
-  uint32_t high = ~tb_load_u32(b + 2);
+  uint8x16_t high = tb_word(~tb_load_u32(b + 2));
   w[0] = tb_fifth_signed(w[0], high, 0);
   w[1] = tb_fifth_signed(w[1], high, 2);
 }
@@ -137,13 +137,13 @@ TB_INLINE void tb_codes_q5_0(int8x16_t w[8], const uint8_t *b) {
   tb_block_q5_0(w + 6, b + 66);
 }
 
-TB_INLINE int8x16_t tb_fifth(int8x16_t nibble, uint32_t word, uint8_t at) {
+TB_INLINE int8x16_t tb_fifth(int8x16_t nibble, uint8x16_t word, uint8_t at) {
   return tb_insert(nibble, vtstq_u8(tb_spread(word, at), TB_BIT_OF_LANE), 16);
 }
 
 TB_INLINE void tb_block_q5_1(int8x16_t *w, const uint8_t *b) {
   tb_nibbles(w, b + 8);
-  uint32_t high = tb_load_u32(b + 4);
+  uint8x16_t high = tb_word(tb_load_u32(b + 4));
   w[0] = tb_fifth(w[0], high, 0);
   w[1] = tb_fifth(w[1], high, 2);
 }
