@@ -115,9 +115,11 @@ V_INLINE vflt step4(vflt acc, const unsigned char *w, const struct span4 *x, siz
   V_INLINE void load_##format(struct span4 *s, const struct tb_acts *x, size_t i, size_t blocks) {                     \
     load4(s, x, i, blocks, offset, minimum);                                                                           \
   }                                                                                                                    \
-  V_INLINE vflt step_##format(vflt acc, const unsigned char *w, const struct span4 *x, size_t blocks) {                \
+  V_INLINE vflt step_##format(vflt acc, const unsigned char *w, const struct span4 *x, size_t blocks, int r) {         \
+    (void)r;                                                                                                           \
     return step4(acc, w, x, blocks, head, minimum, fifth, levels);                                                     \
   }                                                                                                                    \
+  NO_HEADS(format, struct span4)                                                                                       \
   ROWS_GEMV(format, struct span4, 32, 2 * (head) + 16, 4)
 
 BLOCKS4(q4_0, 1, 8, false, 0, false)
@@ -155,7 +157,8 @@ V_INLINE vflt pair_q8_0(vflt acc, const unsigned char *w, vint x, vint start, vf
   return row_add(acc, v_dot4(start, v_code8(codes), x), v_mul(scale, d));
 }
 
-V_INLINE vflt step_q8_0(vflt acc, const unsigned char *w, const struct span_q8_0 *x, size_t blocks) {
+V_INLINE vflt step_q8_0(vflt acc, const unsigned char *w, const struct span_q8_0 *x, size_t blocks, int r) {
+  (void)r;
   V_UNROLL
   for (size_t p = 0; p < blocks / 2; p++) acc = pair_q8_0(acc, w + 68 * p, x->x[p], x->start[p], x->d[p], true);
   if (blocks % 2) {
@@ -165,4 +168,5 @@ V_INLINE vflt step_q8_0(vflt acc, const unsigned char *w, const struct span_q8_0
   return acc;
 }
 
+NO_HEADS(q8_0, struct span_q8_0)
 ROWS_GEMV(q8_0, struct span_q8_0, 32, 34, 4)

@@ -4,8 +4,10 @@
  *
  * A format has a span of activations with its loader,
  *   load_<format>(x, acts, i, blocks)      from value i on, for so many blocks
- * and a step that adds the products of a row's blocks with it,
- *   acc = step_<format>(acc, w, x, blocks).
+ * a preparation of what is decoded for all rows at once, the blocks of row r at w + r · gap,
+ *   heads_<format>(x, w, gap, rows)
+ * and a step that adds the products of row r's blocks with it,
+ *   acc = step_<format>(acc, w, x, blocks, r).
  * Scales and codes all lie at even bytes: vpermw brings them from one or two vectors to their lanes. */
 #ifndef TB_SIMD_GEMV_GEMV_ROWS_AVX512_H
 #define TB_SIMD_GEMV_GEMV_ROWS_AVX512_H
@@ -52,6 +54,10 @@ V_INLINE void row_fetch(const unsigned char *p, int bytes) {
 #define STREAMS 4
 #define AHEAD 1024
 
+/* Every row is decoded alone. */
+#define NO_HEADS(format, span)                                                                                         \
+  V_INLINE void heads_##format(span *s, const unsigned char *w, size_t gap, int rows) { (void)s, (void)w, (void)gap, (void)rows; }
+
 /* tb_gemv_<format>_avx512: spans of `many` blocks of `bytes` bytes and `values` values, and a shorter one at the end. */
 #define ROWS_GEMV(format, span, values, bytes, many)                                                                   \
   V_INLINE void rows_##format(float *y, const unsigned char *w, const struct tb_acts *x, int rows, size_t apart,       \
@@ -63,15 +69,17 @@ V_INLINE void row_fetch(const unsigned char *p, int bytes) {
     size_t i = 0;                                                                                                      \
     for (; i + (many) * (values) <= x->k; i += (many) * (values), w += SPAN_BYTES) {                                   \
       load_##format(&s, x, i, many);                                                                                   \
+      heads_##format(&s, w, gap, rows);                                                                                \
       V_UNROLL                                                                                                         \
       for (int r = 0; r < rows; r++) {                                                                                 \
         row_fetch(w + (size_t)r * gap + AHEAD, SPAN_BYTES);                                                            \
-        acc[r] = step_##format(acc[r], w + (size_t)r * gap, &s, many);                                                 \
+        acc[r] = step_##format(acc[r], w + (size_t)r * gap, &s, many, r);                                              \
       }                                                                                                                \
     }                                                                                                                  \
     if (rest) {                                                                                                        \
       load_##format(&s, x, i, rest);                                                                                   \
-      for (int r = 0; r < rows; r++) acc[r] = step_##format(acc[r], w + (size_t)r * gap, &s, rest);                    \
+      heads_##format(&s, w, gap, rows);                                                                                \
+      for (int r = 0; r < rows; r++) acc[r] = step_##format(acc[r], w + (size_t)r * gap, &s, rest, r);                 \
     }                                                                                                                  \
     for (int r = 0; r < rows; r++) y[(size_t)r * apart] = v_sum(acc[r]);                                               \
   }                                                                                                                    \

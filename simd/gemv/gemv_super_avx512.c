@@ -6,8 +6,10 @@
 /* 256 activations: in the order of their values, or as the nibbles of q4_k and iq4_xs want them. */
 struct span {
   vint x[4], start[4];
-  vflt d;  /* by groups of 16 values; q4_k, q5_k: see scales_k */
+  vflt d;  /* by groups of 16 values; q4_k, q5_k: see heads_k */
   vflt ds; /* -d · Σ q by groups of 16 */
+  vint six; /* q4_k, q5_k: scales and minima of four rows, 16 bytes each */
+  vflt two; /* q4_k, q5_k: d and dmin of four rows */
 };
 
 V_INLINE void load_codes(struct span *s, const int8_t *q, int offset) {
@@ -18,14 +20,11 @@ V_INLINE void load_codes(struct span *s, const int8_t *q, int offset) {
   }
 }
 
-/* Even and odd pieces of 256 bits (or, with quarters, of 128) of each 128 values. */
-V_INLINE void part_codes(struct span *s, bool quarters) {
-  V_UNROLL
-  for (int j = 0; j < 4; j += 2) {
-    const vint a = s->x[j], b = s->x[j + 1];
-    s->x[j] = quarters ? _mm512_shuffle_i64x2(a, b, 0x88) : _mm512_shuffle_i64x2(a, b, 0x44);
-    s->x[j + 1] = quarters ? _mm512_shuffle_i64x2(a, b, 0xdd) : _mm512_shuffle_i64x2(a, b, 0xee);
-  }
+/* Even and odd pieces of 128 bits of x[a] and x[b]. */
+V_INLINE void part_codes(struct span *s, int a, int b) {
+  const vint x = s->x[a], y = s->x[b];
+  s->x[a] = _mm512_shuffle_i64x2(x, y, 0x88);
+  s->x[b] = _mm512_shuffle_i64x2(x, y, 0xdd);
 }
 
 V_INLINE vint load256_twice(const unsigned char *p) {
@@ -38,62 +37,80 @@ V_INLINE uint32_t load32(const unsigned char *p) {
   return v;
 }
 
-/* Scale s[g] to all lanes of group g: groups of 16 values are four lanes, of 32 eight. */
+/* Scale s[g] to all lanes of group g: groups of 16 values are four lanes. */
 V_INLINE vflt scales16(vflt s, int j) {
   return _mm512_permutexvar_ps(LANES_OF(4 * j, 4 * j + 1, 4 * j + 2, 4 * j + 3), s);
 }
-V_INLINE vflt scales32(vflt s, int a, int b) { return _mm512_permutexvar_ps(LANES_OF(a, a, b, b), s); }
 
 /* Left (or, where negative, right) by an amount for each half. Bits that come from a neighbouring byte are masked. */
 V_INLINE vint halves_left(vint v, int a, int b) {
   return _mm512_rolv_epi32(v, LANES_OF(a & 31, a & 31, b & 31, b & 31));
 }
+V_INLINE vint quarters_left(vint v, int a, int b, int c, int d) {
+  return _mm512_rolv_epi32(v, LANES_OF(a & 31, b & 31, c & 31, d & 31));
+}
 /* a | (b & mask) */
 V_INLINE vint with_bits(vint a, vint b, int mask) { return _mm512_ternarylogic_epi32(a, b, v_set8(mask), 0xf8); }
 
-/* ---- q4_k, q5_k ---- */
+/* ---- q4_k, q5_k: 32 bytes hold two groups of 32 values, the even one in the low nibbles ---- */
 
+/* x[0], x[1]: values 0-15 and 16-31 of the even groups, a group in a quarter; x[2], x[3]: of the odd ones. */
 V_INLINE void load_k(struct span *s, const struct tb_acts *x, size_t i) {
   const __m256 d = _mm256_loadu_ps(x->d + i / 32);
   const __m256i sums = _mm256_loadu_si256((const __m256i *)(const void *)(x->s + i / 16));
   const __m256 both = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(-1)));
   load_codes(s, x->q + i, 0);
-  part_codes(s, false);
+  part_codes(s, 0, 1);
+  part_codes(s, 2, 3);
+  part_codes(s, 0, 2);
+  part_codes(s, 1, 3);
   s->d = _mm512_permutex2var_ps(_mm512_castps256_ps512(d),
                                 _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23),
                                 _mm512_castps256_ps512(_mm256_mul_ps(both, d)));
 }
 
-/* Lanes 0-3 and 8-11: the scales of the groups, times d of weights and activations; the others: the products of their
- * minima with the sums of the activations. The six-bit numbers come in this order from three words a, b, c: low six bits
- * of a and b, then the nibbles of c below two bits of a and b. */
-V_INLINE vflt scales_k(const unsigned char *w, const struct span *x) {
-  const __m128i head = v_row16(w);
-  const __m128i ab = _mm_srlv_epi32(_mm_shuffle_epi32(head, 0x99), _mm_setr_epi32(0, 0, 2, 2));
-  const __m128i cc = _mm_srlv_epi32(_mm_shuffle_epi32(head, 0xff), _mm_setr_epi32(0, 0, 0, 4));
-  const __m128i six = _mm_setr_epi32(0x3f3f3f3f, 0x3f3f3f3f, 0x30303030, 0x30303030);
-  const __m128i four = _mm_and_si128(cc, _mm_setr_epi32(0, 0, 0x0f0f0f0f, 0x0f0f0f0f));
-  const vint scales = _mm512_cvtepu8_epi32(_mm_ternarylogic_epi32(four, ab, six, 0xf8));
-  const __m256i to = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3, 2, 3));
-  const vflt d = _mm512_cvtph_ps(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(head), to));
-  return v_mul(v_mul(v_float(scales), d), x->d);
+/* The six-bit scales and minima of all rows. They come from three words a, b, c in the order scales 0-3, minima 0-3, scales
+ * 4-7, minima 4-7: low six bits of a and b, then the nibbles of c below two bits of a and b. */
+V_INLINE void heads_k(struct span *s, const unsigned char *w, size_t gap, int rows) {
+  vint heads = _mm512_castsi128_si512(v_row16(w));
+  V_UNROLL
+  for (int r = 1; r < rows; r++) heads = _mm512_mask_broadcast_i32x4(heads, (__mmask16)(0xf << 4 * r), v_row16(w + (size_t)r * gap));
+  const vint ab = _mm512_srlv_epi32(_mm512_shuffle_epi32(heads, 0x99), _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 2, 2)));
+  const vint cc = _mm512_srlv_epi32(_mm512_shuffle_epi32(heads, 0xff), _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 0, 4)));
+  const vint six = _mm512_broadcast_i32x4(_mm_setr_epi32(0x3f3f3f3f, 0x3f3f3f3f, 0x30303030, 0x30303030));
+  const vint four = v_and(cc, _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 0x0f0f0f0f, 0x0f0f0f0f)));
+  const vint words = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), heads);
+  s->six = _mm512_ternarylogic_epi32(four, ab, six, 0xf8);
+  s->two = _mm512_castps256_ps512(_mm256_cvtph_ps(_mm512_castsi512_si128(words)));
 }
 
-V_INLINE vflt add_k(vflt acc, const unsigned char *w, const struct span *x, const unsigned char *fifth) {
+/* Lanes 0-3 and 8-11: the scales of row r's groups, times d of weights and activations; the others: the products of their
+ * minima with the sums of the activations. */
+V_INLINE vflt scales_k(const struct span *x, int r) {
+  const int d = 2 * r, m = 2 * r + 1;
+  const vint bytes = _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(x->six, r));
+  return v_mul(v_mul(v_float(bytes), _mm512_permutexvar_ps(LANES_OF(d, m, d, m), x->two)), x->d);
+}
+
+V_INLINE vflt add_k(vflt acc, const unsigned char *w, const struct span *x, int r, const unsigned char *fifth) {
   const unsigned char *codes = w + (fifth ? 48 : 16);
-  const vflt s = scales_k(w, x);
-  const vint bits = fifth ? load256_twice(fifth) : _mm512_setzero_si512();
+  const vflt s = scales_k(x, r);
+  const vint a = load512(codes), b = load512(codes + 64);
+  vint even = x->start[0], odd = x->start[0];
   V_UNROLL
   for (int j = 0; j < 2; j++) {
-    const vint raw = load512(codes + 64 * j);
+    const vint raw = j ? _mm512_shuffle_i64x2(a, b, 0xdd) : _mm512_shuffle_i64x2(a, b, 0x88);
     vint low = row_low(raw), high = row_high(raw);
     if (fifth) {
-      low = with_bits(low, halves_left(bits, 4 - 4 * j, 2 - 4 * j), 16);
-      high = with_bits(high, halves_left(bits, 3 - 4 * j, 1 - 4 * j), 16);
+      const vint bits = _mm512_broadcast_i32x4(v_row16(fifth + 16 * j));
+      low = with_bits(low, quarters_left(bits, 4, 2, 0, -2), 16);
+      high = with_bits(high, quarters_left(bits, 3, 1, -1, -3), 16);
     }
-    acc = row_add(acc, v_dot4(x->start[0], low, x->x[2 * j]), scales32(s, 8 * j, 8 * j + 2));
-    acc = row_add(acc, v_dot4(x->start[0], high, x->x[2 * j + 1]), scales32(s, 8 * j + 1, 8 * j + 3));
+    even = v_dot4(even, low, x->x[j]);
+    odd = v_dot4(odd, high, x->x[2 + j]);
   }
+  acc = row_add(acc, even, _mm512_permutexvar_ps(LANES_OF(0, 2, 8, 10), s));
+  acc = row_add(acc, odd, _mm512_permutexvar_ps(LANES_OF(1, 3, 9, 11), s));
   return _mm512_mask_add_ps(acc, 0xf0f0, acc, s);
 }
 
@@ -160,7 +177,8 @@ V_INLINE vflt add_2(vflt acc, const unsigned char *w, const struct span *x) {
 
 V_INLINE void load_levels(struct span *s, const struct tb_acts *x, size_t i) {
   load_codes(s, x->q + i, 0);
-  part_codes(s, true);
+  part_codes(s, 0, 1);
+  part_codes(s, 2, 3);
   V_UNROLL
   for (int j = 0; j < 2; j++)
     s->start[j] = v_add32(row_start(s->x[2 * j], V_BIAS8), row_start(s->x[2 * j + 1], V_BIAS8));
@@ -194,15 +212,22 @@ V_INLINE vflt add_levels(vflt acc, const unsigned char *w, const struct span *x)
     (void)blocks;                                                                                                      \
     load;                                                                                                              \
   }                                                                                                                    \
-  V_INLINE vflt step_##format(vflt acc, const unsigned char *w, const struct span *x, size_t blocks) {                 \
-    (void)blocks;                                                                                                      \
+  V_INLINE vflt step_##format(vflt acc, const unsigned char *w, const struct span *x, size_t blocks, int r) {          \
+    (void)blocks, (void)r;                                                                                             \
     return step;                                                                                                       \
   }                                                                                                                    \
   ROWS_GEMV(format, struct span, 256, bytes, 1)
 
+NO_HEADS(q2_k, struct span)
+NO_HEADS(q3_k, struct span)
+NO_HEADS(q6_k, struct span)
+NO_HEADS(iq4_xs, struct span)
+#define heads_q4_k heads_k
+#define heads_q5_k heads_k
+
 SUPER(q2_k, 84, load_minima_16(s, x, i), add_2(acc, w, x))
 SUPER(q3_k, 110, load_16(s, x, i, 4), add_3(acc, w, x))
-SUPER(q4_k, 144, load_k(s, x, i), add_k(acc, w, x, NULL))
-SUPER(q5_k, 176, load_k(s, x, i), add_k(acc, w, x, w + 16))
+SUPER(q4_k, 144, load_k(s, x, i), add_k(acc, w, x, r, NULL))
+SUPER(q5_k, 176, load_k(s, x, i), add_k(acc, w, x, r, w + 16))
 SUPER(q6_k, 210, load_16(s, x, i, 32), add_6(acc, w, x))
 SUPER(iq4_xs, 136, load_levels(s, x, i), add_levels(acc, w, x))
