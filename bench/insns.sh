@@ -13,7 +13,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 formats='q8_0 q4_0 q4_1 q5_0 q5_1 iq4_nl q2_k q3_k q4_k q5_k q6_k iq4_xs'
 
-"$cc" -O2 -std=c11 -I"$root" "$root/bench/insns.c" "$build/libthimble.a" -static -fopenmp -lm -o "$dir/insns"
+"$cc" -O2 -std=c11 -I"$root" "$root/bench/insns.c" "$build/libthimble.a" -static -pthread -lm -o "$dir/insns"
 
 executed() { # tier model kind format calls columns
   QEMU_CPU=$2 "$qemu" -singlestep -d nochain,exec "$dir/insns" "$3" "$4" "$1" "$5" "$6" 2>&1 > /dev/null | wc -l

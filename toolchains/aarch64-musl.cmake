@@ -1,5 +1,5 @@
-# One static program for 64-bit ARM Linux that needs nothing from the system it runs on: musl instead of glibc, the
-# pthread back end (there is no OpenMP runtime for musl), our own vector maths and Unicode tables. Segments are aligned
+# One static program for 64-bit ARM Linux that needs nothing from the system it runs on: musl instead of glibc,
+# our own vector maths and Unicode tables. Segments are aligned
 # for kernels with 16 KB pages. TB_MUSL_SYSROOT (environment or -D) is the folder that musl-sysroot.sh filled.
 if(NOT TB_MUSL_SYSROOT)
   set(TB_MUSL_SYSROOT $ENV{TB_MUSL_SYSROOT})
@@ -25,7 +25,6 @@ set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 set(ENV{PKG_CONFIG_LIBDIR} ${TB_MUSL_SYSROOT}/usr/lib/pkgconfig)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON) # as the NDK does: the library also goes into an app's shared library
-set(TB_THREADS "pthread" CACHE STRING "Thread back end: auto, openmp or pthread")
 set(TB_TESTS OFF CACHE BOOL "Build the tests (cmocka is not there for musl)")
 
 find_program(TB_QEMU_AARCH64 NAMES qemu-aarch64-static qemu-aarch64)

@@ -1,5 +1,5 @@
-/* Threads: one team per context, used for short parallel loops. Back ends: the OpenMP runtime where CMake finds one,
- * else pthreads (musl, static Android). The only file with OpenMP pragmas is thread_omp.c.
+/* Threads: one team per context, used for short parallel loops. Back ends: pthreads, or an OpenMP runtime
+ * (TB_THREADS=openmp). The only file with OpenMP pragmas is thread_omp.c.
  *
  * A team never decides a result: callers cut work by positions in the data, not by thread, so that every thread count
  * gives the same bits. */

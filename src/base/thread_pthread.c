@@ -1,5 +1,6 @@
-/* pthread back end of thread.h: for libcs without an OpenMP runtime. Workers spin shortly for the next loop, then
- * sleep on a condition variable, so that a phone between two turns spends nothing. */
+/* pthread back end of thread.h. Workers spin shortly for the next loop, then sleep on a condition variable, so that a
+ * phone between two turns spends nothing. While they spin a loop begins and ends without a system call; gcc's OpenMP
+ * runtime makes three, 400 per token. */
 #include "base/thread.h"
 
 #include <pthread.h>

@@ -17,18 +17,20 @@ tb_pkg(UTF8PROC libutf8proc)   # normalisation
 tb_pkg(JANSSON jansson)        # JSON in the program (plans, bench, templates)
 tb_pkg(LIBEDIT libedit)        # line editing in chat
 
-if(NOT TB_THREADS STREQUAL "pthread")
+if(TB_THREADS STREQUAL "openmp")
   find_package(OpenMP COMPONENTS C)
-  if(TB_THREADS STREQUAL "openmp" AND NOT OpenMP_C_FOUND)
+  if(NOT OpenMP_C_FOUND)
     message(FATAL_ERROR "TB_THREADS=openmp, but no OpenMP runtime was found")
   endif()
+elseif(NOT TB_THREADS STREQUAL "pthread")
+  message(FATAL_ERROR "TB_THREADS=${TB_THREADS} is neither pthread nor openmp")
 endif()
 
 # What everything that links the library needs at link time.
 set(TB_LINK_OPTIONS)
 if(ANDROID)
   list(APPEND TB_LINK_OPTIONS -Wl,-z,max-page-size=16384) # what devices with 16 KB pages ask for
-  if(OpenMP_C_FOUND AND CMAKE_CROSSCOMPILING)
+  if(TB_THREADS STREQUAL "openmp" AND CMAKE_CROSSCOMPILING)
     list(APPEND TB_LINK_OPTIONS -static-openmp) # the runtime is not on the device
   endif()
 endif()

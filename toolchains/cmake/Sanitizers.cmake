@@ -1,9 +1,10 @@
 # TB_SANITIZE=address|undefined|thread instruments everything that is compiled, tests included. The thread sanitizer
-# understands OpenMP only through clang's runtime and its Archer tool; with gcc it reports races that are none.
+# understands OpenMP (TB_THREADS=openmp) only through clang's runtime and its Archer tool; with gcc it reports races that
+# are none.
 set(TB_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize= (address, undefined, thread)")
 if(TB_SANITIZE)
-  if(TB_SANITIZE MATCHES thread AND NOT CMAKE_C_COMPILER_ID MATCHES Clang)
-    message(FATAL_ERROR "TB_SANITIZE=thread needs clang: CMAKE_C_COMPILER=clang, with libomp-14-dev")
+  if(TB_SANITIZE MATCHES thread AND TB_THREADS STREQUAL "openmp" AND NOT CMAKE_C_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "TB_SANITIZE=thread with OpenMP needs clang: CMAKE_C_COMPILER=clang, with libomp-14-dev")
   endif()
   add_compile_options(-fsanitize=${TB_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${TB_SANITIZE})
