@@ -84,11 +84,21 @@ V_INLINE void heads_k(struct span *s, const unsigned char *w, size_t gap, int ro
   s->two = _mm512_castps256_ps512(_mm256_cvtph_ps(_mm512_castsi512_si128(words)));
 }
 
+/* r is a constant once inlined. */
+V_INLINE __m128i quarter(vint v, int r) {
+  switch (r) {
+  case 0: return _mm512_castsi512_si128(v);
+  case 1: return _mm512_extracti32x4_epi32(v, 1);
+  case 2: return _mm512_extracti32x4_epi32(v, 2);
+  default: return _mm512_extracti32x4_epi32(v, 3);
+  }
+}
+
 /* Lanes 0-3 and 8-11: the scales of row r's groups, times d of weights and activations; the others: the products of their
  * minima with the sums of the activations. */
 V_INLINE vflt scales_k(const struct span *x, int r) {
   const int d = 2 * r, m = 2 * r + 1;
-  const vint bytes = _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(x->six, r));
+  const vint bytes = _mm512_cvtepu8_epi32(quarter(x->six, r));
   return v_mul(v_mul(v_float(bytes), _mm512_permutexvar_ps(LANES_OF(d, m, d, m), x->two)), x->d);
 }
 
