@@ -1,6 +1,6 @@
 /* Runs one ARM weight kernel a given number of times, for insns.sh to count its instructions under emulation.
  * usage: insns KIND FORMAT TIER CALLS COLUMNS     KIND: gemv, gemm
- * All data are zero: no kernel branches on values. */
+ * VALUES: values per row, from the command line of the compiler. All data are zero: no kernel branches on values. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 #include "simd/kernels.h"
 
-enum { K = 1024, ROWS = 64, MAX_COLUMNS = 512 };
+enum { K = VALUES, ROWS = 64, MAX_COLUMNS = 512 };
 
 struct operands {
   float *y;

@@ -1,6 +1,6 @@
-# One static program for 64-bit ARM Linux that needs nothing from the system it runs on: musl instead of glibc,
-# our own vector maths and Unicode tables. Segments are aligned
-# for kernels with 16 KB pages. TB_MUSL_SYSROOT (environment or -D) is the folder that musl-sysroot.sh filled.
+# One static program for 64-bit ARM Linux that needs nothing from the system it runs on: musl instead of glibc, our own
+# vector maths and Unicode tables. Segments are aligned for kernels with 16 KB pages. TB_MUSL_SYSROOT (environment or
+# -D) is the folder that musl-sysroot.sh filled.
 if(NOT TB_MUSL_SYSROOT)
   set(TB_MUSL_SYSROOT $ENV{TB_MUSL_SYSROOT})
 endif()

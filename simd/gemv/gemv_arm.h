@@ -20,11 +20,15 @@
 /* How far ahead of the current bytes a row is asked for: about 200 cycles of work of four rows. */
 enum { AHEAD = 512 };
 
-/* DO(0) … DO(n - 1), n being the constant 1, 2 or 4. */
-#define EACH_ROW(n, DO)                                                                                                \
+/* DO(0), and DO(1) where n, a constant, is 2. */
+#define EACH_OF_TWO(n, DO)                                                                                             \
   do {                                                                                                                 \
     DO(0) if ((n) > 1) { DO(1) }                                                                                       \
-    if ((n) > 2) { DO(2) DO(3) }                                                                                       \
+  } while (0)
+/* DO(0) … DO(3), or DO(0) where n, a constant, is 1. */
+#define EACH_ROW(n, DO)                                                                                                \
+  do {                                                                                                                 \
+    DO(0) if ((n) > 1) { DO(1) DO(2) DO(3) }                                                                           \
   } while (0)
 
 TB_INLINE void load_codes(int8x16_t x[8], const int8_t *q) {
@@ -61,14 +65,14 @@ typedef float32x4_t super_end(float32x4_t acc, float32x4_t t, const uint8_t *b, 
 
 TB_INLINE void super_rows(float *y, const uint8_t *w, size_t row_bytes, const struct tb_acts *x, size_t block_bytes,
                           super_scales *scales, super_half *half, super_end *end, int n) {
-  float32x4_t acc0 = vdupq_n_f32(0), acc1 = acc0, acc2 = acc0, acc3 = acc0;
-  const uint8_t *w0 = w, *w1 = w + row_bytes, *w2 = w1 + row_bytes, *w3 = w2 + row_bytes;
-  struct tb_sums s0 = {0}, s1 = s0, s2 = s0, s3 = s0;
+  float32x4_t acc0 = vdupq_n_f32(0), acc1 = acc0;
+  const uint8_t *w0 = w, *w1 = w + row_bytes;
+  struct tb_sums s0 = {0}, s1 = s0;
   for (size_t i = 0; i < x->k / 256; i++) {
     struct block256 v;
     load_block256(&v, x->d + 8 * i, x->s + 16 * i);
-    int8x16_t codes[8], sc0, sc1, sc2, sc3;
-    float32x4_t t0 = vdupq_n_f32(0), t1 = t0, t2 = t0, t3 = t0;
+    int8x16_t codes[8], sc0, sc1;
+    float32x4_t t0 = vdupq_n_f32(0), t1 = t0;
 #define BEGIN(r)                                                                                                       \
   __builtin_prefetch(w##r + AHEAD);                                                                                    \
   __builtin_prefetch(w##r + AHEAD + 64);                                                                               \
@@ -78,17 +82,17 @@ TB_INLINE void super_rows(float *y, const uint8_t *w, size_t row_bytes, const st
   t##r = half(t##r, &s##r, w##r, sc##r, codes, &v, 1);                                                                 \
   acc##r = end(acc##r, t##r, w##r, &v);                                                                                \
   w##r += block_bytes;
-    EACH_ROW(n, BEGIN);
+    EACH_OF_TWO(n, BEGIN);
     load_codes(codes, x->q + 256 * i);
-    EACH_ROW(n, FIRST);
+    EACH_OF_TWO(n, FIRST);
     load_codes(codes, x->q + 256 * i + 128);
-    EACH_ROW(n, SECOND);
+    EACH_OF_TWO(n, SECOND);
 #undef BEGIN
 #undef FIRST
 #undef SECOND
   }
 #define STORE(r) y[r] = vaddvq_f32(acc##r);
-  EACH_ROW(n, STORE);
+  EACH_OF_TWO(n, STORE);
 #undef STORE
 }
 

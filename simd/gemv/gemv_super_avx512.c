@@ -6,7 +6,7 @@
 /* 256 activations: in the order of their values, or as the nibbles of q4_k and iq4_xs want them. */
 struct span {
   vint x[4], start[4];
-  vflt d;  /* by groups of 16 values; q4_k, q5_k: see heads_k */
+  vflt d;  /* by groups of 16 values; q4_k, q5_k: see scales_k */
   vflt ds; /* -d · Σ q by groups of 16 */
   vint six; /* q4_k, q5_k: scales and minima of four rows, 16 bytes each */
   vflt two; /* q4_k, q5_k: d and dmin of four rows */
