@@ -27,6 +27,7 @@ struct tb_kernels {
   /* weights, by format */
   tb_dequant_t *dequant[TB_FMT_COUNT];
   tb_gemv_t *gemv[TB_FMT_COUNT];
+  tb_gemv_runs_t *gemv_runs[TB_FMT_COUNT]; /* NULL: the tier has none */
   tb_gemm_t *gemm[TB_FMT_COUNT];
   /* vectors */
   tb_quant_q8_t *quant_q8;

@@ -22,4 +22,12 @@
 #define TB_GEMV_ARGS (float *y, const void *w, size_t row_bytes, size_t rows, const struct tb_acts *x)
 typedef void tb_gemv_t TB_GEMV_ARGS;
 
+/* gemv_runs: TB_GEMV_RUNS runs of `rows` neighbouring rows. Run s begins s · apart rows behind w and goes to y + s · ldy;
+ * bits, bounds and the rest as in gemv. For tiers that read the runs side by side, each of them as a stream that goes on
+ * where the call before ended; tiers whose streams are neighbouring rows have none. */
+enum { TB_GEMV_RUNS = 4 };
+#define TB_GEMV_RUNS_ARGS                                                                                              \
+  (float *y, size_t ldy, const void *w, size_t row_bytes, size_t rows, size_t apart, const struct tb_acts *x)
+typedef void tb_gemv_runs_t TB_GEMV_RUNS_ARGS;
+
 #endif

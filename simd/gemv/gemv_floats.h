@@ -37,12 +37,20 @@ V_INLINE void NAMED(rows_)(float *y, size_t apart, const unsigned char *w, size_
   for (int r = 0; r < rows; r++) y[(size_t)r * apart] = v_sum(v_add(acc[r][0], acc[r][1]));
 }
 
+#ifdef STREAMS
+void NAMED(tb_gemv_runs_) TB_GEMV_RUNS_ARGS {
+  const unsigned char *p = w;
+  for (size_t r = 0; r < rows; r++)
+    NAMED(rows_)(y + r, ldy, p + r * row_bytes, apart * row_bytes, STREAMS, AHEAD, x->f, x->k);
+}
+#endif
+
 void NAMED(tb_gemv_) TB_GEMV_ARGS {
   const unsigned char *p = w;
   size_t r = 0;
 #ifdef STREAMS
-  const size_t apart = rows / STREAMS, gap = apart * row_bytes;
-  for (; r < apart; r++) NAMED(rows_)(y + r, apart, p + r * row_bytes, gap, STREAMS, AHEAD, x->f, x->k);
+  const size_t apart = rows / STREAMS;
+  NAMED(tb_gemv_runs_)(y, apart, p, row_bytes, apart, apart, x);
   r = apart * STREAMS;
 #else
   for (; r + 4 <= rows; r += 4)

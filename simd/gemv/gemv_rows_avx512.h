@@ -51,7 +51,7 @@ V_INLINE void row_fetch(const unsigned char *p, int bytes) {
 /* Rows are read as four streams that lie a quarter of the matrix apart, each of them without a gap: prefetchers follow
  * such streams, and lose those of neighbouring rows, which advance together within one page. What they bring to the
  * second-level cache is asked for this many bytes ahead. */
-#define STREAMS 4
+#define STREAMS TB_GEMV_RUNS
 #define AHEAD 1024
 
 /* Every row is decoded alone. */
@@ -83,10 +83,14 @@ V_INLINE void row_fetch(const unsigned char *p, int bytes) {
     }                                                                                                                  \
     for (int r = 0; r < rows; r++) y[(size_t)r * apart] = v_sum(acc[r]);                                               \
   }                                                                                                                    \
+  void tb_gemv_runs_##format##_avx512 TB_GEMV_RUNS_ARGS {                                                              \
+    const unsigned char *p = w;                                                                                        \
+    for (size_t r = 0; r < rows; r++) rows_##format(y + r, p + r * row_bytes, x, STREAMS, ldy, apart * row_bytes);     \
+  }                                                                                                                    \
   void tb_gemv_##format##_avx512 TB_GEMV_ARGS {                                                                        \
     const unsigned char *p = w;                                                                                        \
-    const size_t apart = rows / STREAMS, gap = apart * row_bytes;                                                      \
-    for (size_t r = 0; r < apart; r++) rows_##format(y + r, p + r * row_bytes, x, STREAMS, apart, gap);                \
+    const size_t apart = rows / STREAMS;                                                                               \
+    tb_gemv_runs_##format##_avx512(y, apart, p, row_bytes, apart, apart, x);                                           \
     for (size_t r = apart * STREAMS; r < rows; r++) rows_##format(y + r, p + r * row_bytes, x, 1, 0, 0);               \
   }
 

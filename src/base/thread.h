@@ -19,8 +19,8 @@ enum tb_status tb_team_create(struct tb_team **out, unsigned threads, const stru
 void tb_team_free(struct tb_team *team);
 unsigned tb_team_threads(const struct tb_team *team);
 
-/* Runs fn for every task and returns when all are done. Tasks are handed out dynamically, one at a time, in order.
- * With one task or one thread everything runs in the caller. Must not be nested. */
+/* Runs fn for every task and returns when all are done. Tasks are handed out dynamically, one at a time, roughly in
+ * order. With one task or one thread everything runs in the caller. Must not be nested. */
 void tb_parallel_for(struct tb_team *team, size_t n_tasks, tb_task_fn fn, void *arg);
 
 /* "openmp" or "pthread". */

@@ -10,6 +10,10 @@
 /* About 20 µs on a 3 GHz core: longer than the gap between two loops of one decode step, shorter than a scheduler tick. */
 enum { SPIN_ROUNDS = 4000 };
 
+/* What threads write or spin on lies in lines of its own: a line that is written while others spin on it travels to and
+ * fro between their cores. */
+#define OWN_LINE _Alignas(TB_ALIGN)
+
 struct tb_team {
   const struct tb_allocator *alloc;
   unsigned threads;
@@ -18,13 +22,14 @@ struct tb_team {
   struct worker *workers;
   pthread_mutex_t lock;
   pthread_cond_t wake;
-  atomic_uint epoch; /* grows by one per loop; workers compare it with the last one they ran */
-  atomic_uint busy;  /* workers that have not finished the current loop */
   atomic_bool quit;
-  tb_task_fn fn;
+  OWN_LINE tb_task_fn fn; /* the loop, written before epoch grows */
   void *arg;
   size_t n_tasks;
-  atomic_size_t next;
+  OWN_LINE atomic_uint epoch; /* grows by one per loop; workers compare it with the last one they ran */
+  OWN_LINE atomic_size_t next;
+  OWN_LINE atomic_uint busy;     /* workers that have not finished the current loop */
+  OWN_LINE atomic_uint sleepers; /* workers that no longer spin, or are about to stop */
 };
 
 struct worker {
@@ -40,8 +45,10 @@ static inline void relax(void) {
 #endif
 }
 
+/* The first task of a thread is the one of its number. */
 static void drain(struct tb_team *t, unsigned thread) {
-  for (size_t i; (i = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed)) < t->n_tasks;) t->fn(t->arg, i, thread);
+  for (size_t i = thread; i < t->n_tasks; i = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed))
+    t->fn(t->arg, i, thread);
 }
 
 static void wait_for_epoch(struct tb_team *t, unsigned seen) {
@@ -50,7 +57,9 @@ static void wait_for_epoch(struct tb_team *t, unsigned seen) {
     relax();
   }
   pthread_mutex_lock(&t->lock);
-  while (atomic_load_explicit(&t->epoch, memory_order_acquire) == seen) pthread_cond_wait(&t->wake, &t->lock);
+  atomic_fetch_add(&t->sleepers, 1);
+  while (atomic_load(&t->epoch) == seen) pthread_cond_wait(&t->wake, &t->lock);
+  atomic_fetch_sub(&t->sleepers, 1);
   pthread_mutex_unlock(&t->lock);
 }
 
@@ -66,9 +75,12 @@ static void *worker_main(void *p) {
   }
 }
 
+/* Either a worker that stops spinning sees the new epoch, or it is seen among the sleepers (both are sequentially
+ * consistent), and holds the lock until it waits. */
 static void publish(struct tb_team *t) {
+  atomic_fetch_add(&t->epoch, 1);
+  if (atomic_load(&t->sleepers) == 0) return;
   pthread_mutex_lock(&t->lock);
-  atomic_fetch_add_explicit(&t->epoch, 1, memory_order_release);
   pthread_cond_broadcast(&t->wake);
   pthread_mutex_unlock(&t->lock);
 }
@@ -81,8 +93,8 @@ void tb_parallel_for(struct tb_team *t, size_t n_tasks, tb_task_fn fn, void *arg
   t->fn = fn;
   t->arg = arg;
   t->n_tasks = n_tasks;
-  atomic_store(&t->next, 0);
-  atomic_store(&t->busy, t->started);
+  atomic_store_explicit(&t->next, t->started + 1, memory_order_relaxed);
+  atomic_store_explicit(&t->busy, t->started, memory_order_relaxed);
   publish(t);
   drain(t, 0);
   for (unsigned spins = 0; atomic_load_explicit(&t->busy, memory_order_acquire) != 0; spins++) {

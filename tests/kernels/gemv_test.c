@@ -1,4 +1,5 @@
-/* gemv: every row of simd/gemv/gemv.def within its bound, and the same bits however the rows are cut. */
+/* gemv: every row of simd/gemv/gemv.def within its bound, and the same bits however the rows are cut. gemv_runs: those
+ * bits. */
 #include "tests/check/check.h"
 
 #include <stdlib.h>
@@ -44,6 +45,47 @@ static void check_one(const struct tb_check_row *row, size_t rows, size_t k, enu
   tb_check_acts_free(&x);
 }
 
+/* Runs that lie `gap` rows apart, read in two steps; what lies between them stays as it was. */
+static void check_runs(const struct tb_check_row *row, size_t rows, size_t gap, size_t k, struct tb_rng *rng) {
+  tb_check_case("runs of %zu rows, %zu between them, k %zu", rows, gap, k);
+  tb_gemv_runs_t *kernel = (tb_gemv_runs_t *)row->kernel;
+  struct tb_kernels tier;
+  tb_kernels_init(&tier, row->isa);
+  struct tb_acts x = tb_check_acts(k, 1, TB_GEN_RANDOM, rng);
+  const size_t row_bytes = tb_row_bytes(row->format, k), apart = rows + gap;
+  const size_t all = (TB_GEMV_RUNS - 1) * apart + rows, ldy = apart + 1, n_y = (TB_GEMV_RUNS - 1) * ldy + rows;
+  unsigned char *w = tb_guard_new(all * row_bytes, row->format == TB_FMT_f32 ? 4 : 2);
+  float *y = tb_guard_new(n_y * sizeof *y, 4), *whole = malloc(all * sizeof *whole), *want = malloc(n_y * sizeof *want);
+  assert_true(whole && want);
+  tb_gen_weights(w, row->format, all, k, TB_GEN_RANDOM, rng);
+  tier.gemv[row->format](whole, w, row_bytes, all, &x);
+  for (size_t i = 0; i < n_y; i++) {
+    const size_t within = i % ldy;
+    want[i] = within < rows ? whole[i / ldy * apart + within] : -7;
+    y[i] = -7;
+  }
+  const size_t first = rows / 3;
+  kernel(y, ldy, w, row_bytes, first, apart, &x);
+  kernel(y + first, ldy, w + first * row_bytes, row_bytes, rows - first, apart, &x);
+  tb_check_same("y", y, want, n_y, sizeof *y);
+  free(whole);
+  free(want);
+  tb_guard_free(w);
+  tb_guard_free(y);
+  tb_check_acts_free(&x);
+}
+
+static void test_gemv_runs(void **state) {
+  static const size_t blocks[] = {1, 2, 3, 4, 5, 8, 11}, floats[] = {1, 15, 16, 32, 45, 129, 1000};
+  const struct tb_check_row *row = tb_check_begin(state);
+  const bool block = tb_formats[row->format].block_values > 1;
+  struct tb_rng rng = {5};
+  for (size_t rows = 1; rows <= 9; rows += 4)
+    for (size_t gap = 0; gap < 3; gap += 2)
+      for (size_t i = 0; i < 7; i++)
+        check_runs(row, rows, gap, block ? blocks[i] * tb_formats[row->format].block_values : floats[i], &rng);
+}
+
 static void test_gemv(void **state) {
   static const size_t all_rows[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 17, 33}, short_rows[] = {1, 3, 9};
   static const size_t blocks[] = {1, 2, 3, 4, 5, 7, 8, 9, 11, 16, 31, 33}, short_blocks[] = {1, 2, 5};
@@ -61,7 +103,7 @@ static void test_gemv(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-#define TB_ROW_FMT(fn, fmt, isa) TB_CHECK_ROW_FMT(fn, fmt, isa, test_gemv)
+#define TB_ROW_FMT(fn, fmt, isa) TB_CHECK_ROW_FMT(fn, fmt, isa, test_##fn)
 #include "simd/gemv/gemv.def"
 #undef TB_ROW_FMT
 };
