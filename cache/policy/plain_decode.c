@@ -11,7 +11,8 @@ enum {
    * each begins where no prefetcher was before. A split has at least SPLIT_BLOCKS blocks, some microseconds of work. */
   TASKS = 40,
   SPLIT_BLOCKS = 4,
-  SERIAL_PRODUCTS = 1 << 17 /* fewer products of q and k than this take less time than waking a thread */
+  SERIAL_PRODUCTS = 1 << 14, /* fewer products of q and k than this take less time than telling another thread */
+  FETCH_ROWS = 8             /* of the values while keys are scored: enough for the hardware to notice where it goes on */
 };
 
 struct decode {
@@ -93,6 +94,24 @@ void tb_plain_accum(const struct tb_plain *p, uint32_t kv, uint32_t n_q, struct 
   }
 }
 
+static void fetch_values(const struct tb_plain *p, uint32_t kv, struct tb_block b) {
+  const uint32_t n = b.end - b.first < FETCH_ROWS ? b.end - b.first : FETCH_ROWS;
+  const struct tb_plain_run r = tb_plain_locate(&p->v, b.first, n);
+  if (r.store->ops->granule == 1) r.store->ops->fetch(r.store, kv, r.row, r.n);
+}
+
+/* The outputs of a KV head's query heads, where one split has all positions. */
+static void finish_heads(const struct decode *j, uint32_t kv, const float *parts, const float *acc, void *scratch) {
+  const uint32_t d = j->p->shape->d_v, group = j->heads_per_kv;
+  float *out = j->out + (size_t)kv * group * d;
+  for (uint32_t g = 0; g < group; g++) {
+    const float sum = parts[g * partial_floats(j->p->shape) + 1];
+    for (uint32_t c = 0; c < d; c++)
+      out[g * d + c] = acc[g * d + c] / sum;
+  }
+  tb_plain_turn_output(j->p, kv, group, out, scratch);
+}
+
 static void split_task(void *arg, size_t task, unsigned thread) {
   const struct decode *j = arg;
   const struct tb_kv_shape *s = j->p->shape;
@@ -113,6 +132,7 @@ static void split_task(void *arg, size_t task, unsigned thread) {
   for (uint32_t i = from; i < to && i < j->n_blocks; i++) {
     struct tb_block b = tb_block_at(j->first_block + i, sinks, j->pos + 1);
     if (b.first >= b.end || b.end <= j->first) continue;
+    fetch_values(j->p, kv, b);
     tb_plain_score(j->p, kv, &q, b, scores, scratch);
     const uint32_t skip = j->first > b.first ? j->first - b.first : 0;
     float nearest = -INFINITY;
@@ -125,8 +145,11 @@ static void split_task(void *arg, size_t task, unsigned thread) {
     }
     if (tb_plain_matters(j->p, nearest)) tb_plain_accum(j->p, kv, group, b, scores, acc, scratch);
   }
-  for (uint32_t g = 0; g < group; g++)
-    memcpy(parts + g * stride + 2, acc + g * s->d_v, s->d_v * sizeof *acc);
+  if (j->n_splits == 1)
+    finish_heads(j, kv, parts, acc, scratch);
+  else
+    for (uint32_t g = 0; g < group; g++)
+      memcpy(parts + g * stride + 2, acc + g * s->d_v, s->d_v * sizeof *acc);
 }
 
 void tb_plain_merge(const struct tb_plain *p, const struct tb_cache_work *w, uint32_t n_splits, uint32_t head,
@@ -182,9 +205,5 @@ void tb_plain_decode(struct tb_plain *p, struct tb_cache_work *w, uint32_t pos, 
       split_task(&j, i, 0);
   else
     tb_parallel_for(w->team, tasks, split_task, &j);
-  if (j.n_splits == 1)
-    for (uint32_t h = 0; h < s->n_head; h++)
-      merge_task(&j, h, 0);
-  else
-    tb_parallel_for(w->team, s->n_head, merge_task, &j);
+  if (j.n_splits > 1) tb_parallel_for(w->team, s->n_head, merge_task, &j);
 }

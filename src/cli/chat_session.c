@@ -56,7 +56,7 @@ bool chat_open(struct chat_session *s, const struct chat_args *args) {
   struct cli_cache cache = args->cache;
   struct tb_context_options o = {.n_ctx = args->n_ctx, .n_batch = args->n_batch, .n_threads = args->threads};
   if (!cli_cache_open(args->verb, &cache, args->model, &o)) return false;
-  int planned = cli_plan_context(args->verb, args->model, &args->memory, &o, &s->plan);
+  int planned = cli_plan_context(args->verb, args->model, &args->memory, &args->sampler, &o, &s->plan);
   bool opened = planned == CLI_OK && (s->model = cli_open_model(args->verb, args->model)) && open_chat(s, &err);
   enum tb_status made = opened ? tb_context_create(&s->ctx, s->model, &o, &err) : TB_OK;
   cli_cache_close(&cache);

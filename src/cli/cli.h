@@ -80,7 +80,7 @@ bool cli_memory_options(const char *verb, const struct cli_memory *m, struct tb_
 /* Plans for a model (NULL: the bundled one) and puts context and cache types into `options`, which point into *plan
  * from then on. Returns an exit code; when nothing fits it says what would. */
 int cli_plan_context(const char *verb, const char *model, const struct cli_memory *m,
-                     struct tb_context_options *options, struct tb_plan **plan);
+                     const struct tb_sampler_options *sampler, struct tb_context_options *options, struct tb_plan **plan);
 /* A plan as verbs that compare caches take it. */
 struct cli_planned {
   char *text;                  /* of the plan file; the caller frees it */

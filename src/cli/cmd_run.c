@@ -360,7 +360,7 @@ static int plan_and_run(struct run_args *a) {
   if (!cli_cache_open("run", &a->cache, a->model, &options)) return CLI_USAGE;
   struct tb_plan *plan = NULL;
   struct tb_model *model = NULL;
-  int code = cli_plan_context("run", a->model, &a->memory, &options, &plan);
+  int code = cli_plan_context("run", a->model, &a->memory, &a->sampler, &options, &plan);
   if (code == CLI_OK)
     code = (model = cli_open_model("run", a->model)) && cli_guard_model(model) ? run_model(a, model, &options, plan)
                                                                                : CLI_FAILED;

@@ -79,8 +79,8 @@ void cli_print_refusal(FILE *f, const char *verb, const struct tb_plan *plan) {
 }
 
 int cli_plan_context(const char *verb, const char *model, const struct cli_memory *m,
-                     struct tb_context_options *options, struct tb_plan **plan) {
-  struct tb_plan_options o = {.context = *options};
+                     const struct tb_sampler_options *sampler, struct tb_context_options *options, struct tb_plan **plan) {
+  struct tb_plan_options o = {.context = *options, .sampler = sampler};
   struct tb_error err;
   char bundled[4096];
   if (!cli_memory_options(verb, m, &o)) return CLI_USAGE;

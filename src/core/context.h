@@ -37,8 +37,8 @@ struct tb_context_need {
   uint64_t total;   /* the four above */
   uint64_t objects; /* the context itself */
 };
-/* sampler.c: what picking tokens takes. */
-uint64_t tb_sampler_bytes(uint32_t n_vocab);
+/* sampler.c: what picking tokens takes with these options (NULL: the defaults). */
+uint64_t tb_sampler_bytes(uint32_t n_vocab, const struct tb_sampler_options *options);
 /* Only hp and layers of the model are read. */
 void tb_context_count(const struct tb_model *m, uint32_t n_ctx, uint32_t n_batch, uint32_t n_threads,
                       struct tb_context_need *need);

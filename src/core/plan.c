@@ -96,10 +96,14 @@ static enum tb_status create(struct tb_plan **out, const struct tb_plan_options 
 }
 
 static enum tb_status finish(struct tb_plan **out, struct tb_plan *p, enum tb_status status, struct tb_error *err) {
-  if (!status) status = make(p, err);
+  if (!status) {
+    p->subject.sampler = tb_sampler_bytes(p->subject.model.hp.n_vocab, p->options.sampler);
+    status = make(p, err);
+  }
   /* What the options point to belongs to the caller. */
   p->options.context.kv_plan = p->options.context.type_k = p->options.context.type_v = NULL;
   p->options.context.kv_profile = p->options.context.kv_spill = NULL;
+  p->options.sampler = NULL;
   if (!status)
     *out = p;
   else

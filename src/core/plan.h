@@ -15,6 +15,7 @@ struct tb_plan_subject {
   uint64_t file_bytes;        /* mapped */
   uint64_t per_token;         /* weights read for one token */
   uint64_t heap;              /* allocated while the model is open: tokenizer, tables of keys and tensors */
+  uint64_t sampler;           /* allocated to draw tokens */
   uint64_t profile_bytes;     /* mapped, by plan and context each */
   uint64_t profile_heap;      /* of both */
   uint64_t heap_peak;         /* the most while it is being opened */

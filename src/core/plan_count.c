@@ -118,7 +118,7 @@ void tb_plan_count_all(const struct tb_plan_subject *s, struct tb_plan_size size
   add_anonymous(out, "workspace of threads", need.scratch);
   add_anonymous(out, "logits", need.logits);
   add_anonymous(out, "rotations and history", need.tables);
-  add_anonymous(out, "sampler", tb_sampler_bytes(s->model.hp.n_vocab));
+  add_anonymous(out, "sampler", s->sampler);
   add_anonymous(out, "conversation text", (uint64_t)size.n_ctx * TEXT_PER_TOKEN);
   add_anonymous(out, "tokenizer and tables", s->heap + need.objects + s->profile_heap);
   /* While the tokenizer is built it may take more than a small context does later. */

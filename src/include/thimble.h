@@ -326,6 +326,7 @@ struct tb_plan_options {
    * kv_spill without kv_recall: whether and how layers recall and keep clusters in a file is chosen, where memory asks
    * for it. */
   struct tb_context_options context;
+  const struct tb_sampler_options *sampler; /* how tokens will be drawn; NULL: as by default */
   uint64_t ram;    /* bytes that the fast total may take; 0: as the machine allows */
   bool elsewhere;  /* the plan is for another machine: the limits of this one do not count */
   enum tb_prefer prefer;
