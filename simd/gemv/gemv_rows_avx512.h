@@ -52,7 +52,7 @@ V_INLINE void row_fetch(const unsigned char *p, int bytes) {
  * such streams, and lose those of neighbouring rows, which advance together within one page. What they bring to the
  * second-level cache is asked for this many bytes ahead. */
 #define STREAMS TB_GEMV_RUNS
-#define AHEAD 1024
+#define AHEAD 2048
 
 /* Every row is decoded alone. */
 #define NO_HEADS(format, span)                                                                                         \
