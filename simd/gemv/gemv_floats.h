@@ -1,7 +1,7 @@
 /* gemv of one float format for x86, included once per format with FMT, FMT_BYTES and TIER defined and a
  * simd/vec/lanes_*.h before: four rows at a time share the loads of the activations; every row is summed in two vectors
  * of parallel chains, whatever rows stand beside it. Four and not more, because rows of a power of two bytes fall on
- * the same cache set. With STREAMS and AHEAD defined (gemv_rows_avx512.h) the four rows lie a quarter of the matrix apart,
+ * the same cache set. With STREAMS and AHEAD_FLOATS defined (gemv_rows_avx512.h) the four rows lie a quarter of the matrix apart,
  * otherwise they are neighbours. */
 #define CAT4_(a, b, c, d) a##b##c##d
 #define CAT4(a, b, c, d) CAT4_(a, b, c, d)
@@ -41,7 +41,7 @@ V_INLINE void NAMED(rows_)(float *y, size_t apart, const unsigned char *w, size_
 void NAMED(tb_gemv_runs_) TB_GEMV_RUNS_ARGS {
   const unsigned char *p = w;
   for (size_t r = 0; r < rows; r++)
-    NAMED(rows_)(y + r, ldy, p + r * row_bytes, apart * row_bytes, STREAMS, AHEAD, x->f, x->k);
+    NAMED(rows_)(y + r, ldy, p + r * row_bytes, apart * row_bytes, STREAMS, AHEAD_FLOATS, x->f, x->k);
 }
 #endif
 

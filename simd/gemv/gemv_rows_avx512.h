@@ -50,9 +50,10 @@ V_INLINE void row_fetch(const unsigned char *p, int bytes) {
 
 /* Rows are read as four streams that lie a quarter of the matrix apart, each of them without a gap: prefetchers follow
  * such streams, and lose those of neighbouring rows, which advance together within one page. What they bring to the
- * second-level cache is asked for this many bytes ahead. */
+ * second-level cache is asked for this many bytes ahead: the best of 512 to 4096 on Zen 5. */
 #define STREAMS TB_GEMV_RUNS
 #define AHEAD 2048
+#define AHEAD_FLOATS 1024
 
 /* Every row is decoded alone. */
 #define NO_HEADS(format, span)                                                                                         \
