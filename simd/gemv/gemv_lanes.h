@@ -54,10 +54,10 @@ V_INLINE vflt NAMED(block_)(vflt acc, const struct v_rows *s, const struct tb_ac
   return acc;
 }
 
-/* TB_LANES rows. The rows after them, if any, lie behind in memory and are fetched meanwhile. */
-static vflt NAMED(panel_)(const unsigned char *w, size_t row_bytes, const struct tb_acts *x, bool more) {
+/* TB_LANES rows. The rows after them lie behind in memory and are fetched meanwhile: in the next call too, as a rule. */
+static vflt NAMED(panel_)(const unsigned char *w, size_t row_bytes, const struct tb_acts *x) {
   struct v_rows s = {w, row_bytes};
-  const unsigned char *next = more ? w + TB_LANES * row_bytes : w;
+  const unsigned char *next = w + TB_LANES * row_bytes;
   vflt acc = v_zero();
   for (size_t b = 0; b < x->k / U(VALUES); b++) {
     acc = NAMED(block_)(acc, &s, x, b, next);
@@ -83,8 +83,7 @@ void NAMED(tb_gemv_) TB_GEMV_ARGS {
   const unsigned char *p = w;
   for (size_t r = 0; r < rows; r += TB_LANES, p += TB_LANES * row_bytes) {
     const size_t n = rows - r < TB_LANES ? rows - r : TB_LANES;
-    const vflt sum = n == TB_LANES ? NAMED(panel_)(p, row_bytes, x, rows - r >= 2 * TB_LANES)
-                           : NAMED(rest_)(p, row_bytes, n, x);
+    const vflt sum = n == TB_LANES ? NAMED(panel_)(p, row_bytes, x) : NAMED(rest_)(p, row_bytes, n, x);
     v_storef_n(y + r, sum, n);
   }
 }

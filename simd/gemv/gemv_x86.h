@@ -1,6 +1,4 @@
 /* gemv of every format for one x86 tier: TIER is defined and a simd/vec/lanes_*.h included before. */
-#include <stdbool.h>
-
 #include "simd/kernels.h"
 #include "simd/vec/unpack.h"
 
