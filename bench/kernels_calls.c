@@ -18,9 +18,9 @@
 /* Weights. */
 #define CALL_dequant(f, i) tb_dequant_##f##_##i(o->y, o->stored, SIZE_WIDE)
 #define CALL_gemv(f, i) tb_gemv_##f##_##i(o->y, o->stored, ROW_BYTES(f, SIZE_WIDE), o->shape.rows, &o->wide)
+#define RUN_ROWS (o->shape.rows / TB_GEMV_RUNS)
 #define CALL_gemv_runs(f, i)                                                                                           \
-  tb_gemv_runs_##f##_##i(o->y, o->shape.rows / 4, o->stored, ROW_BYTES(f, SIZE_WIDE), o->shape.rows / 4,               \
-                         o->shape.rows / 4, &o->wide)
+  tb_gemv_runs_##f##_##i(o->y, RUN_ROWS, o->stored, ROW_BYTES(f, SIZE_WIDE), RUN_ROWS, RUN_ROWS, &o->wide)
 #define CALL_gemm(f, i)                                                                                                \
   tb_gemm_##f##_##i(o->y, o->shape.gemm_rows, o->stored, ROW_BYTES(f, SIZE_WIDE), o->shape.gemm_rows, &o->wide,        \
                     o->shape.columns, o->scratch)

@@ -55,6 +55,8 @@ static void NAMED(pack_)(unsigned char *panel, int m, const unsigned char *w, si
   }
 }
 
+_Static_assert(!U(ADDS) || GEMM_BIAS(U(BITS), U(BIAS)) == 0, "a record has room for offsets or for minima");
+
 static const struct gemm_kind NAMED(kind_) = {
     U(VALUES), U(BYTES), GEMM_BIAS(U(BITS), U(BIAS)), U(PARTS), U(ADDS), GEMM_NR, NAMED(pack_), TILES};
 

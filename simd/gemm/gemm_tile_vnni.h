@@ -15,7 +15,7 @@ V_INLINE void gemm_codes(vint *c, int bits) { (void)c, (void)bits; }
 
 V_INLINE void tile(float *y, size_t ldy, size_t rows, bool first, const unsigned char *panel, size_t groups,
                    const int8_t *q, size_t k, const float *record, int nr, int parts, int adds) {
-  const size_t floats = (size_t)GEMM_GROUPS * (size_t)(1 + parts + parts * adds);
+  const size_t floats = record_floats(parts);
   vflt sum[GEMM_MR][GEMM_NR];
   vint dot[GEMM_MR][GEMM_NR];
   V_UNROLL
@@ -29,7 +29,7 @@ V_INLINE void tile(float *y, size_t ldy, size_t rows, bool first, const unsigned
     for (int p = 0; p < parts; p++) {
       V_UNROLL
       for (int c = 0; c < nr; c++) {
-        const vint start = v_broadcast32(record + (size_t)c * floats + GEMM_GROUPS * (1 + p));
+        const vint start = tile_start(record + (size_t)c * floats, p, adds);
         V_UNROLL
         for (int m = 0; m < GEMM_MR; m++) dot[m][c] = start;
       }

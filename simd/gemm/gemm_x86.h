@@ -5,7 +5,8 @@
  *   for every group of 32 values: codes [quad][m], scales [part][m], addends [part][m], each a vector of TB_LANES rows,
  * where m counts the vectors of rows, and part the scales of a group (simd/vec/unpack.h). The columns' side is read in
  * place, but for a record per column and GEMM_KC values:
- *   d[16], start[part][16] = GEMM_MAGIC's bits - BIAS · Σ q, add[part][16] = d · Σ q     (sums over the part's values)
+ *   d[16], and for codes with an offset start[part][16] = GEMM_MAGIC's bits - BIAS · Σ q, for those with a minimum, which
+ *   have no offset, add[part][16] = d · Σ q                                          (sums over the part's values)
  * so that offsets cost nothing in the tile, and minima one multiply-add.
  *
  * Every output is summed in the order of k, one group after the other, through y where k is longer than GEMM_KC:
@@ -53,6 +54,16 @@ struct gemm_kind {
   tile_fn *const *tiles; /* [number of columns], up to tile_columns */
 };
 
+/* What a record of GEMM_KC values takes, in floats. */
+V_INLINE size_t record_floats(int parts) {
+  return (size_t)GEMM_GROUPS * (size_t)(1 + parts);
+}
+
+/* Where the products of part p of a group start from in a column. */
+V_INLINE vint tile_start(const float *record, int p, int adds) {
+  return adds ? v_set32(GEMM_MAGIC_BITS) : v_broadcast32(record + GEMM_GROUPS * (1 + p));
+}
+
 /* The end of part p of a group in a tile: adds the sums `dot` (started as above) of both vectors of rows, scaled, and
  * the addends. record points to the group's number in the first column's record. */
 V_INLINE void tile_scale(vflt *sum0, vflt *sum1, const vint *dot0, const vint *dot1, const unsigned char *scales,
@@ -69,14 +80,10 @@ V_INLINE void tile_scale(vflt *sum0, vflt *sum1, const vint *dot0, const vint *d
   }
   V_UNROLL
   for (int c = 0; c < nr * adds; c++) {
-    const vflt s = v_setf(record[(size_t)c * floats + (size_t)(GEMM_GROUPS * (1 + parts + p))]);
+    const vflt s = v_setf(record[(size_t)c * floats + (size_t)(GEMM_GROUPS * (1 + p))]);
     sum0[c] = v_fma(v_loadf(addend), s, sum0[c]);
     sum1[c] = v_fma(v_loadf(addend + TB_LANES), s, sum1[c]);
   }
-}
-
-static size_t record_floats(const struct gemm_kind *kind) {
-  return (size_t)(GEMM_GROUPS * (1 + kind->parts + kind->parts * kind->adds));
 }
 
 /* One column's record for `groups` groups from group g on. */
@@ -92,8 +99,10 @@ static void make_record(const struct gemm_kind *kind, float *record, const float
       const vint by_bias = v_set32((int)((high ? (unsigned)bias << 16 : 0) | (low ? (unsigned)bias & 0xffff : 0)));
       const vint by_one = v_set32((int)(high << 16 | low));
       float *at = record + GEMM_GROUPS * (1 + part) + g;
-      v_storef_n(at, v_as_float(v_add32(v_madd16(sums, by_bias), v_set32(GEMM_MAGIC_BITS))), n);
-      if (kind->adds) v_storef_n(at + GEMM_GROUPS * kind->parts, v_mul(scale, v_float(v_madd16(sums, by_one))), n);
+      if (kind->adds)
+        v_storef_n(at, v_mul(scale, v_float(v_madd16(sums, by_one))), n);
+      else
+        v_storef_n(at, v_as_float(v_add32(v_madd16(sums, by_bias), v_set32(GEMM_MAGIC_BITS))), n);
     }
   }
 }
@@ -111,7 +120,7 @@ struct gemm_job {
 };
 
 static void make_records(const struct gemm_job *j, size_t from, size_t to) {
-  const size_t floats = record_floats(j->kind), k = j->x->k;
+  const size_t floats = record_floats(j->kind->parts), k = j->x->k;
   float *record = j->records;
   for (size_t i = from; i < to; i += GEMM_KC) {
     const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
@@ -135,7 +144,7 @@ static void open_panel(const struct gemm_job *j, size_t row, size_t i, size_t n)
 
 static void all_columns(const struct gemm_job *j, size_t row, size_t i, size_t n, const float *records) {
   const size_t k = j->x->k, left = j->rows - row, rows = left < PANEL_ROWS ? left : PANEL_ROWS;
-  const size_t floats = record_floats(j->kind), step = (size_t)j->kind->tile_columns;
+  const size_t floats = record_floats(j->kind->parts), step = (size_t)j->kind->tile_columns;
   for (size_t c = 0; c < j->cols; c += step) {
     const size_t nc = j->cols - c < step ? j->cols - c : step;
     j->kind->tiles[nc](j->y + (j->col + c) * j->ldy + row, j->ldy, rows, i == 0, j->panel, n / 32,
@@ -148,7 +157,7 @@ static void all_rows(const struct gemm_job *j, size_t from, size_t to) {
   make_records(j, from, to);
   for (size_t row = 0; row < j->rows; row += PANEL_ROWS) {
     const float *records = j->records;
-    for (size_t i = from; i < to; i += GEMM_KC, records += j->cols * record_floats(j->kind)) {
+    for (size_t i = from; i < to; i += GEMM_KC, records += j->cols * record_floats(j->kind->parts)) {
       const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
       open_panel(j, row, i, n);
       all_columns(j, row, i, n, records);
@@ -163,7 +172,7 @@ static void gemm_blocks(const struct gemm_kind *kind, float *y, size_t ldy, cons
     j.cols = n_cols - j.col < GEMM_NC ? n_cols - j.col : GEMM_NC;
     /* As many values at a time as there is room for records: all of k when columns are few, so that rows are read in
      * the order of memory. */
-    const size_t fit = RECORD_BYTES / (j.cols * record_floats(kind) * sizeof(float)) * GEMM_KC;
+    const size_t fit = RECORD_BYTES / (j.cols * record_floats(kind->parts) * sizeof(float)) * GEMM_KC;
     for (size_t i = 0; i < x->k; i += fit) all_rows(&j, i, x->k - i < fit ? x->k : i + fit);
   }
 }

@@ -9,7 +9,6 @@ enum {
   /* A product of one token that reads fewer bytes than this takes some microseconds: less than waking a thread. */
   SERIAL_BYTES = 192 * 1024,
   GROUP = 32, /* swiglu's output is quantised in groups of so many rows */
-  RUNS = TB_GEMV_RUNS,
 };
 
 enum finish { FINISH_SET, FINISH_ADD, FINISH_SWIGLU };
@@ -71,7 +70,7 @@ static void multiply(const struct job *j, const struct tb_weight *w, size_t row,
 }
 
 /* Rows [row, row+rows) for all tokens: a tile. */
-static void tile(const struct job *j, const struct linear *l, size_t row, size_t rows, unsigned char *scratch) {
+static void compute_tile(const struct job *j, const struct linear *l, size_t row, size_t rows, unsigned char *scratch) {
   float *y = (float *)(void *)(scratch + TB_GEMM_SCRATCH), *up = y + (size_t)j->n * rows;
   size_t ldy = rows;
   if (j->finish == FINISH_SET) {
@@ -93,7 +92,7 @@ static void tile_task(void *arg, size_t task, unsigned thread) {
   for (int i = 0; i < j->n_linears && row < end; i++) {
     const struct linear *l = &j->linears[i];
     const size_t here = l->w->rows < end ? l->w->rows : end; /* rows are counted from this linear on */
-    if (row < here) tile(j, l, row, here - row, j->p->scratch + thread * j->p->scratch_bytes);
+    if (row < here) compute_tile(j, l, row, here - row, j->p->scratch + thread * j->p->scratch_bytes);
     if (here == end) return;
     row = row > here ? row - here : 0;
     end -= here;
@@ -126,7 +125,7 @@ static size_t share_first(const struct job *j, size_t thread) {
 /* before: rows of the matrices before this one. */
 static struct segment segment_of(const struct job *j, const struct linear *l, size_t before, size_t thread) {
   const size_t first = share_first(j, thread), end = share_first(j, thread + 1), behind = before + l->w->rows;
-  struct segment s = {.runs = j->p->model->kernels.gemv_runs[l->w->format] ? RUNS : 1};
+  struct segment s = {.runs = j->p->model->kernels.gemv_runs[l->w->format] ? TB_GEMV_RUNS : 1};
   if (end <= before || first >= behind) return s;
   s.first = first > before ? first - before : 0;
   s.end = end < behind ? end - before : l->w->rows;
@@ -146,8 +145,8 @@ static void multiply_runs(const struct job *j, const struct tb_weight *w, size_t
 }
 
 /* Runs of `rows` rows each, `apart` rows from each other. tile: 2 · runs · rows floats. */
-static void runs(const struct job *j, const struct linear *l, size_t row, size_t runs, size_t rows, size_t apart,
-                 float *tile) {
+static void compute_runs(const struct job *j, const struct linear *l, size_t row, size_t runs, size_t rows, size_t apart,
+                         float *tile) {
   float *y = j->finish == FINISH_SET ? l->y + row : tile, *up = tile + runs * rows;
   const size_t ldy = j->finish == FINISH_SET ? apart : rows;
   multiply_runs(j, l->w, row, runs, rows, apart, y, ldy);
@@ -169,18 +168,18 @@ static atomic_size_t *given(const struct job *j, size_t thread) {
   return (atomic_size_t *)(void *)(j->p->scratch + thread * j->p->scratch_bytes);
 }
 
-static void steps(const struct job *j, const struct linear *l, const struct segment *s, size_t from, size_t to,
-                  float *tile) {
-  enum { MOST_ROWS = (TB_GEMM_SCRATCH - TB_ALIGN) / (2 * RUNS * sizeof(float)) / GROUP * GROUP };
+static void compute_steps(const struct job *j, const struct linear *l, const struct segment *s, size_t from, size_t to,
+                          float *tile) {
+  enum { MOST_ROWS = (TB_GEMM_SCRATCH - TB_ALIGN) / (2 * TB_GEMV_RUNS * sizeof(float)) / GROUP * GROUP };
   const size_t end = to * s->unit;
   for (size_t row = from * s->unit, n; row < end; row += n) {
     n = end - row < MOST_ROWS ? end - row : MOST_ROWS;
-    runs(j, l, s->first + row, s->runs, n, s->steps * s->unit, tile);
+    compute_runs(j, l, s->first + row, s->runs, n, s->steps * s->unit, tile);
   }
 }
 
 /* Piece i of a thread's share; the last has what is left of every matrix. */
-static void piece(const struct job *j, size_t owner, size_t i, unsigned thread) {
+static void compute_piece(const struct job *j, size_t owner, size_t i, unsigned thread) {
   float *tile = (float *)(void *)(j->p->scratch + thread * j->p->scratch_bytes + TB_ALIGN);
   struct segment s[MAX_LINEARS];
   size_t n = 0, before = 0;
@@ -191,22 +190,29 @@ static void piece(const struct job *j, size_t owner, size_t i, unsigned thread) 
   size_t from = piece_first(n, i), to = piece_first(n, i + 1);
   for (int m = 0; m < j->n_linears; m++) {
     const size_t end = to < s[m].steps ? to : s[m].steps, rest = s[m].first + s[m].runs * s[m].steps * s[m].unit;
-    if (from < end) steps(j, &j->linears[m], &s[m], from, end, tile);
-    if (i + 1 == PIECES && rest < s[m].end) runs(j, &j->linears[m], rest, 1, s[m].end - rest, 0, tile);
+    if (from < end) compute_steps(j, &j->linears[m], &s[m], from, end, tile);
+    if (i + 1 == PIECES && rest < s[m].end) compute_runs(j, &j->linears[m], rest, 1, s[m].end - rest, 0, tile);
     from = from > s[m].steps ? from - s[m].steps : 0;
     to -= end;
   }
+}
+
+static bool take_piece(const struct job *j, size_t owner, size_t *i) {
+  atomic_size_t *n = given(j, owner);
+  if (atomic_load_explicit(n, memory_order_relaxed) >= PIECES) return false; /* no locked instruction for nothing */
+  *i = atomic_fetch_add_explicit(n, 1, memory_order_relaxed);
+  return *i < PIECES;
 }
 
 /* A thread's own first piece needs no asking. */
 static void share_task(void *arg, size_t task, unsigned thread) {
   const struct job *j = arg;
   const size_t threads = tb_team_threads(j->p->team);
-  piece(j, task, 0, thread);
+  compute_piece(j, task, 0, thread);
   for (size_t t = 0; t < threads; t++) {
     const size_t owner = (task + t) % threads;
-    for (size_t i; (i = atomic_fetch_add_explicit(given(j, owner), 1, memory_order_relaxed)) < PIECES;)
-      piece(j, owner, i, thread);
+    for (size_t i; take_piece(j, owner, &i);)
+      compute_piece(j, owner, i, thread);
   }
 }
 
