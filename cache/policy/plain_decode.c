@@ -11,7 +11,7 @@ enum {
    * each begins where no prefetcher was before. A split has at least SPLIT_BLOCKS blocks, some microseconds of work. */
   TASKS = 40,
   SPLIT_BLOCKS = 4,
-  SERIAL_PRODUCTS = 1 << 14, /* fewer products of q and k than this take less time than telling another thread */
+  SERIAL_PRODUCTS = 1 << 17, /* fewer products of q and k than this take less time than waking a thread */
   FETCH_ROWS = 8             /* of the values while keys are scored: enough for the hardware to notice where it goes on */
 };
 
