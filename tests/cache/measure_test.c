@@ -32,7 +32,7 @@ static void through_cache(const struct tb_kv_shape *shape, const char *type_k, c
   snprintf(plan.type_k, sizeof plan.type_k, "%s", type_k);
   snprintf(plan.type_v, sizeof plan.type_v, "%s", type_v);
   const struct tb_cache_config config = {
-      .n_layer = 1, .shapes = shape, .plan = &plan, .n_ctx = N, .n_batch = 1, .n_threads = 1};
+      .n_layer = 1, .shapes = shape, .plan = &plan, .n_ctx = N, .n_batch = 1, .n_threads = 2};
   if (tb_cache_create(&cache, &config, kernels, team, &tb_system_allocator, &err) != TB_OK) fail_msg("%s", err.text);
   for (uint32_t i = 0, next = 0; i < N; i++) {
     float row_k[KV * D], row_v[KV * D], o[HEADS * D];
