@@ -60,6 +60,10 @@ class Kernels(unittest.TestCase):
         self.assertIn("gemm/q5_0/ref", names)
         self.assertEqual(len(names), len(set(names)))
 
+    def test_every_function_has_a_reference(self):
+        for row in json.loads(self.answer("--filter", "/q4_0/", "-o", "json", *SMALL)):
+            self.assertGreater(row["ratio_to_reference"], 0, row)
+
     def test_tiers(self):
         self.assertNotRegex(self.answer("--filter", "dot_peak", *SMALL, TB_ISA="ref"), r"dot_peak/(?!ref)")
 
