@@ -11,7 +11,7 @@ enum {
    * each begins where no prefetcher was before. A split has at least SPLIT_BLOCKS blocks, some microseconds of work. */
   TASKS = 40,
   SPLIT_BLOCKS = 4,
-  SERIAL_PRODUCTS = 1 << 17, /* fewer products of q and k than this take less time than waking a thread */
+  SERIAL_PRODUCTS = 1 << 14, /* fewer products of q and k than this take less time than telling another thread */
   FETCH_ROWS = 8             /* of the values while keys are scored: enough for the hardware to notice where it goes on */
 };
 
@@ -100,16 +100,30 @@ static void fetch_values(const struct tb_plain *p, uint32_t kv, struct tb_block 
   if (r.store->ops->granule == 1) r.store->ops->fetch(r.store, kv, r.row, r.n);
 }
 
-/* The outputs of a KV head's query heads, where one split has all positions. */
-static void finish_heads(const struct decode *j, uint32_t kv, const float *parts, const float *acc, void *scratch) {
-  const uint32_t d = j->p->shape->d_v, group = j->heads_per_kv;
-  float *out = j->out + (size_t)kv * group * d;
-  for (uint32_t g = 0; g < group; g++) {
-    const float sum = parts[g * partial_floats(j->p->shape) + 1];
+void tb_plain_merge(const struct tb_plain *p, const struct tb_cache_work *w, uint32_t n_splits, uint32_t head,
+                    float *out, void *scratch) {
+  const uint32_t d = p->shape->d_v;
+  float max = -INFINITY, sum = 0;
+  for (uint32_t i = 0; i < n_splits; i++)
+    max = fmaxf(max, tb_plain_partial(p, w, i, head)[0]);
+  memset(out, 0, d * sizeof *out);
+  for (uint32_t i = 0; i < n_splits; i++) {
+    const float *part = tb_plain_partial(p, w, i, head);
+    if (part[1] == 0) continue;
+    float weight = expf(part[0] - max);
+    sum += weight * part[1];
     for (uint32_t c = 0; c < d; c++)
-      out[g * d + c] = acc[g * d + c] / sum;
+      out[c] += weight * part[2 + c];
   }
-  tb_plain_turn_output(j->p, kv, group, out, scratch);
+  for (uint32_t c = 0; c < d; c++)
+    out[c] /= sum;
+  tb_plain_turn_output(p, head / (p->shape->n_head / p->shape->n_kv), 1, out, scratch);
+}
+
+static void merge_task(void *arg, size_t head, unsigned thread) {
+  const struct decode *j = arg;
+  tb_plain_merge(j->p, j->w, j->n_splits, (uint32_t)head, j->out + head * j->p->shape->d_v,
+                 j->w->scratch + thread * j->w->scratch_bytes);
 }
 
 static void split_task(void *arg, size_t task, unsigned thread) {
@@ -145,37 +159,10 @@ static void split_task(void *arg, size_t task, unsigned thread) {
     }
     if (tb_plain_matters(j->p, nearest)) tb_plain_accum(j->p, kv, group, b, scores, acc, scratch);
   }
-  if (j->n_splits == 1)
-    finish_heads(j, kv, parts, acc, scratch);
-  else
-    for (uint32_t g = 0; g < group; g++)
-      memcpy(parts + g * stride + 2, acc + g * s->d_v, s->d_v * sizeof *acc);
-}
-
-void tb_plain_merge(const struct tb_plain *p, const struct tb_cache_work *w, uint32_t n_splits, uint32_t head,
-                    float *out, void *scratch) {
-  const uint32_t d = p->shape->d_v;
-  float max = -INFINITY, sum = 0;
-  for (uint32_t i = 0; i < n_splits; i++)
-    max = fmaxf(max, tb_plain_partial(p, w, i, head)[0]);
-  memset(out, 0, d * sizeof *out);
-  for (uint32_t i = 0; i < n_splits; i++) {
-    const float *part = tb_plain_partial(p, w, i, head);
-    if (part[1] == 0) continue;
-    float weight = expf(part[0] - max);
-    sum += weight * part[1];
-    for (uint32_t c = 0; c < d; c++)
-      out[c] += weight * part[2 + c];
-  }
-  for (uint32_t c = 0; c < d; c++)
-    out[c] /= sum;
-  tb_plain_turn_output(p, head / (p->shape->n_head / p->shape->n_kv), 1, out, scratch);
-}
-
-static void merge_task(void *arg, size_t head, unsigned thread) {
-  const struct decode *j = arg;
-  tb_plain_merge(j->p, j->w, j->n_splits, (uint32_t)head, j->out + head * j->p->shape->d_v,
-                 j->w->scratch + thread * j->w->scratch_bytes);
+  for (uint32_t g = 0; g < group; g++)
+    memcpy(parts + g * stride + 2, acc + g * s->d_v, s->d_v * sizeof *acc);
+  for (uint32_t g = 0; g < group && j->n_splits == 1; g++) /* nobody else has a part of these heads */
+    merge_task(arg, kv * group + g, thread);
 }
 
 void tb_plain_load_query(const struct tb_plain *p, struct tb_cache_work *w, const float *q) {
