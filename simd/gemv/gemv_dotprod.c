@@ -20,8 +20,7 @@
 
 /* Four blocks of activations: scales, sums of 32 codes. */
 struct span {
-  float32x4_t d;
-  int32x4_t s;
+  float32x4_t d, s;
   float32x4_t ds; /* d · s, the factor of a minimum */
 };
 
@@ -29,8 +28,8 @@ TB_INLINE void take_span(struct span *v, const float **d, const int16_t **s) {
   int16x8_t sums;
   TAKE_16(v->d, *d);
   TAKE_16(sums, *s);
-  v->s = vpaddlq_s16(sums);
-  v->ds = vmulq_f32(v->d, vcvtq_f32_s32(v->s));
+  v->s = vcvtq_f32_s32(vpaddlq_s16(sums));
+  v->ds = vmulq_f32(v->d, v->s);
 }
 
 /* Four rows: where they are, and their sums. */
@@ -70,6 +69,24 @@ TB_INLINE void take_iq4_nl(int8x16_t w[2], const uint8_t **p) {
 }
 typedef void take_codes(int8x16_t w[2], const uint8_t **p);
 
+/* Running sums of codes of few bits start at the bits of the float 3 · 2^22. Up to 2^22 away from there integers and the floats
+ * with their bits differ by the same amounts: one subtraction of floats gives what was added, and no conversion is needed.
+ * So many spans of codes up to `top` stay that near. */
+enum { FLOAT_START = 0x4b400000 };
+#define FEW_BITS(top) ((top) < 32)
+#define NEAR_SPANS(top) (((size_t)1 << 22) / (128 * 127 * (top)))
+
+TB_INLINE void restart(struct tb_sums *s) {
+  for (int r = 0; r < 4; r++) s->sum[r] = vsetq_lane_s32(FLOAT_START, vdupq_n_s32(0), 0);
+  s->total = vdupq_n_s32(FLOAT_START);
+}
+
+TB_INLINE float32x4_t added_as_floats(struct tb_sums *s) {
+  const float32x4_t before = vreinterpretq_f32_s32(s->total);
+  tb_sums_added(s);
+  return vsubq_f32(vreinterpretq_f32_s32(s->total), before);
+}
+
 /* Row r: the scale of its block, and the minimum behind it, then the codes. */
 #define ROW(g, r)                                                                                                      \
   if (minima && r == 0)                                                                                                \
@@ -87,10 +104,10 @@ typedef void take_codes(int8x16_t w[2], const uint8_t **p);
   do {                                                                                                                 \
     int8x16_t codes[2];                                                                                                \
     ROW(g, 0) ROW(g, 1) ROW(g, 2) ROW(g, 3)                                                                            \
-    int32x4_t dots = tb_sums_added(&(g)->sums);                                                                        \
-    if (offset) __asm__("mls %0.4s, %1.4s, %2.s[" #j "]" : "+w"(dots) : "w"(offsets), "w"(v.s));                       \
+    float32x4_t dots = FEW_BITS(top) ? added_as_floats(&(g)->sums) : vcvtq_f32_s32(tb_sums_added(&(g)->sums));         \
+    if (offset) dots = vfmsq_laneq_f32(dots, offsets, v.s, j);                                                         \
     const uint16x8_t scales = minima ? vuzp1q_u16((g)->d, (g)->d) : (g)->d;                                            \
-    (g)->acc = vfmaq_f32((g)->acc, vcvtq_f32_s32(dots), vmulq_laneq_f32(halves(scales), v.d, j));                      \
+    (g)->acc = vfmaq_f32((g)->acc, dots, vmulq_laneq_f32(halves(scales), v.d, j));                                     \
     if (minima) (g)->acc = vfmaq_laneq_f32((g)->acc, halves(vuzp2q_u16((g)->d, (g)->d)), v.ds, j);                     \
   } while (0)
 
@@ -101,6 +118,12 @@ typedef void take_codes(int8x16_t w[2], const uint8_t **p);
     TAKE_32(x0, x1, q);                                                                                                \
     FOUR_ROWS(a, j);                                                                                                   \
     if (n > 1) FOUR_ROWS(b, j);                                                                                        \
+  } while (0)
+
+#define RESTART()                                                                                                      \
+  do {                                                                                                                 \
+    restart(&a->sums);                                                                                                 \
+    if (n > 1) restart(&b->sums);                                                                                      \
   } while (0)
 
 TB_INLINE float32x4_t halves(uint16x8_t v) { return vcvt_f32_f16(vget_low_f16(vreinterpretq_f16_u16(v))); }
@@ -149,26 +172,34 @@ TB_INLINE struct column column_of(const struct tb_acts *x) {
   return c;
 }
 
-/* n groups of four rows: 2, or 1 of which not all need be there. */
+/* n groups of four rows: 2, or 1 of which not all need be there. The largest code is top. */
 TB_INLINE void block_rows(float *y, size_t rows, const struct column *x, struct group *a, struct group *b, take_codes *take,
-                          int offset, bool minima, int n) {
-  const int32x4_t offsets = vdupq_n_s32(offset);
+                          int top, int offset, bool minima, int n) {
+  const float32x4_t offsets = vdupq_n_f32((float)offset);
   const int8_t *q = x->q, *spans_end = q + 128 * x->spans;
   const float *d = x->d;
   const int16_t *s = x->s;
   struct span v;
   a->acc = b->acc = vdupq_n_f32(0);
   while (q != spans_end) {
-    take_span(&v, &d, &s);
-    STEP(0);
-    STEP(1);
-    STEP(2);
-    STEP(3);
+    const int8_t *stop = spans_end;
+    if (FEW_BITS(top)) {
+      if ((size_t)(stop - q) > 128 * NEAR_SPANS(top)) stop = q + 128 * NEAR_SPANS(top);
+      RESTART();
+    }
+    while (q != stop) {
+      take_span(&v, &d, &s);
+      STEP(0);
+      STEP(1);
+      STEP(2);
+      STEP(3);
+    }
   }
   if (x->rest) {
     d = x->rest_d;
     s = x->rest_s;
     take_span(&v, &d, &s);
+    if (FEW_BITS(top)) RESTART();
     STEP(0);
     if (x->rest > 1) STEP(1);
     if (x->rest > 2) STEP(2);
@@ -178,7 +209,7 @@ TB_INLINE void block_rows(float *y, size_t rows, const struct column *x, struct 
 }
 
 TB_INLINE void block_gemv(float *y, const uint8_t *w, size_t row_bytes, size_t rows, const struct tb_acts *acts, take_codes *take,
-                          int offset, bool minima) {
+                          int top, int offset, bool minima) {
   const struct column x = column_of(acts);
   struct group a = {0}, b = {0};
   size_t r = 0;
@@ -187,24 +218,24 @@ TB_INLINE void block_gemv(float *y, const uint8_t *w, size_t row_bytes, size_t r
     begin(&b, w + 4 * row_bytes, row_bytes, 4);
   }
   for (; r + 8 <= rows; r += 8) {
-    block_rows(y + r, 8, &x, &a, &b, take, offset, minima, 2);
+    block_rows(y + r, 8, &x, &a, &b, take, top, offset, minima, 2);
     next_rows(&a, row_bytes);
     next_rows(&b, row_bytes);
   }
   for (; r < rows; r += 4) {
     begin(&a, w + r * row_bytes, row_bytes, rows - r);
-    block_rows(y + r, rows - r, &x, &a, &b, take, offset, minima, 1);
+    block_rows(y + r, rows - r, &x, &a, &b, take, top, offset, minima, 1);
   }
 }
 
-#define BLOCK_GEMV(format, offset, minima)                                                                             \
+#define BLOCK_GEMV(format, top, offset, minima)                                                                        \
   void TB_GEMV_NAME(format) TB_GEMV_ARGS {                                                                             \
-    block_gemv(y, w, row_bytes, rows, x, take_##format, offset, minima);                                               \
+    block_gemv(y, w, row_bytes, rows, x, take_##format, top, offset, minima);                                          \
   }
 
-BLOCK_GEMV(q8_0, 0, false)
-BLOCK_GEMV(q4_0, 8, false)
-BLOCK_GEMV(q4_1, 0, true)
-BLOCK_GEMV(q5_0, 16, false)
-BLOCK_GEMV(q5_1, 0, true)
-BLOCK_GEMV(iq4_nl, 0, false)
+BLOCK_GEMV(q8_0, 128, 0, false)
+BLOCK_GEMV(q4_0, 15, 8, false)
+BLOCK_GEMV(q4_1, 15, 0, true)
+BLOCK_GEMV(q5_0, 31, 16, false)
+BLOCK_GEMV(q5_1, 31, 0, true)
+BLOCK_GEMV(iq4_nl, 127, 0, false)

@@ -77,7 +77,8 @@ enum tb_check_gen {
   TB_GEN_OUTLIER,     /* ordinary, with one huge value */
   TB_GEN_ALTERNATING, /* signs alternate: cancellation */
   TB_GEN_MAX_CODES,   /* every value at the end of its range, e.g. -128 in q8_0 */
-  TB_GEN_COUNT
+  TB_GEN_COUNT,
+  TB_GEN_ONE_END = TB_GEN_COUNT /* every bit of every code, one sign: sums grow as fast as they can. For long rows */
 };
 const char *tb_gen_name(enum tb_check_gen gen);
 

@@ -7,8 +7,8 @@
 #include "simd/kernels.h"
 
 const char *tb_gen_name(enum tb_check_gen gen) {
-  static const char *const names[TB_GEN_COUNT] = {"random",  "zeros",       "extremes", "denormals",
-                                                  "outlier", "alternating", "max codes"};
+  static const char *const names[] = {"random",  "zeros",       "extremes",  "denormals",
+                                      "outlier", "alternating", "max codes", "one end"};
   return names[gen];
 }
 
@@ -20,6 +20,7 @@ static float one_float(size_t i, enum tb_check_gen gen, struct tb_rng *rng) {
   case TB_GEN_DENORMALS: return tb_bits_float((uint32_t)(tb_rng_next(rng) & 0x807fffff));
   case TB_GEN_ALTERNATING: return (i % 2 ? -1.0f : 1.0f) * (1 + 0x1p-10f * tb_rng_unit(rng));
   case TB_GEN_MAX_CODES: return tb_rng_next(rng) % 2 ? 3.0f : -3.0f;
+  case TB_GEN_ONE_END: return 3;
   default: return tb_rng_normal(rng);
   }
 }
@@ -66,6 +67,7 @@ static unsigned char one_byte(size_t i, enum tb_check_gen gen, uint64_t pick, st
   case TB_GEN_EXTREMES: return ends[tb_rng_next(rng) % 4];
   case TB_GEN_ALTERNATING: return i % 2 ? 0xf0 : 0x0f;
   case TB_GEN_MAX_CODES: return whole[pick % 4];
+  case TB_GEN_ONE_END: return 0xff;
   default: return (unsigned char)(tb_rng_next(rng) >> 13);
   }
 }

@@ -102,6 +102,7 @@ static void test_gemv(void **state) {
   for (int gen = 0; gen < TB_GEN_COUNT; gen++)
     for (size_t i = 0; i < n_rows; i++)
       for (size_t j = 0; j < n_ks; j++) check_one(row, rows[i], ks[j] * tb_formats[row->format].block_values, gen, &rng);
+  check_one(row, 9, 5792 / tb_formats[row->format].block_values * tb_formats[row->format].block_values, TB_GEN_ONE_END, &rng);
 }
 
 static const struct CMUnitTest tests[] = {
