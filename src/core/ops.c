@@ -4,12 +4,31 @@
 
 /* ----------------------------------------------------------------------------------------------------- by token */
 
+/* Tokens of a task, at most: threads that ask for one token at a time wait for each other more than they compute. */
+enum { MOST_TOKENS = 16 };
+
+struct tokens_job {
+  tb_task_fn fn;
+  void *arg;
+  size_t n, per_task;
+};
+
+static void tokens_task(void *arg, size_t task, unsigned thread) {
+  const struct tokens_job *j = arg;
+  const size_t first = task * j->per_task, end = first + j->per_task < j->n ? first + j->per_task : j->n;
+  for (size_t i = first; i < end; i++)
+    j->fn(j->arg, i, thread);
+}
+
 /* Runs fn for each token of the pass; a single token stays in the caller. */
 static void each_token(struct tb_pass *p, tb_task_fn fn, void *arg) {
-  if (p->n == 1)
+  if (p->n == 1) {
     fn(arg, 0, 0);
-  else
-    tb_parallel_for(p->team, p->n, fn, arg);
+    return;
+  }
+  const size_t share = p->n / (4 * tb_team_threads(p->team));
+  struct tokens_job j = {fn, arg, p->n, share < 1 ? 1 : share < MOST_TOKENS ? share : MOST_TOKENS};
+  tb_parallel_for(p->team, (p->n + j.per_task - 1) / j.per_task, tokens_task, &j);
 }
 
 static void quantize_token(const struct tb_kernels *kernels, struct tb_act_buffer *a, size_t token) {
