@@ -3,11 +3,15 @@
  * floats once and serve all rows; a running softmax keeps the memory constant. Nothing of size n × n ever exists. */
 #include "cache/policy/plain.h"
 #include "cache/policy/spill.h"
+#include "cache/store/fetch.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { TILE_ROWS = 64 }; /* query rows (tokens × heads of the group) of a task, at least one token */
+enum {
+  TILE_ROWS = 64, /* query rows (tokens × heads of the group) of a task, at least one token */
+  AHEAD = 4       /* tokens: their queries, a row apart, may lie in another core's cache */
+};
 
 struct prefill {
   struct tb_plain *p;
@@ -76,10 +80,12 @@ static void fold_row(const struct prefill *j, const struct tile_memory *m, size_
   memset(w + hi, 0, (n - hi) * sizeof *w);
   float block_max = j->w->kernels->attn_max(w + lo, hi - lo);
   if (block_max > m->max[row]) {
-    float shrink = expf(m->max[row] - block_max);
-    for (uint32_t c = 0; c < s->d_v; c++)
-      o[c] *= shrink;
-    m->sum[row] *= shrink;
+    if (m->sum[row] > 0) {
+      float shrink = expf(m->max[row] - block_max);
+      for (uint32_t c = 0; c < s->d_v; c++)
+        o[c] *= shrink;
+      m->sum[row] *= shrink;
+    }
     m->max[row] = block_max;
   }
   m->sum[row] += j->w->kernels->attn_exp(w + lo, hi - lo, m->max[row]);
@@ -88,15 +94,17 @@ static void fold_row(const struct prefill *j, const struct tile_memory *m, size_
 static void gather(const struct prefill *j, const struct tile_memory *m, uint32_t kv, uint32_t first, uint32_t tokens,
                    void *scratch) {
   const struct tb_kv_shape *s = j->p->shape;
-  for (uint32_t i = 0; i < tokens; i++)
-    for (uint32_t g = 0; g < j->group; g++) {
-      const size_t row = (size_t)i * j->group + g;
-      const float *q = j->q + ((size_t)(first + i) * s->n_head + kv * j->group + g) * s->d_k;
-      for (uint32_t c = 0; c < s->d_k; c++)
-        m->q[row * s->d_k + c] = q[c] * s->scale;
-      m->max[row] = -INFINITY;
-      m->sum[row] = 0;
-    }
+  const size_t values = (size_t)j->group * s->d_k, step = (size_t)s->n_head * s->d_k;
+  const float *q = j->q + first * step + kv * values;
+  for (uint32_t i = 0; i < tokens; i++, q += step) {
+    if (i + AHEAD < tokens) tb_fetch(q + AHEAD * step, values * sizeof *q);
+    for (size_t c = 0; c < values; c++)
+      m->q[i * values + c] = q[c] * s->scale;
+  }
+  for (uint32_t row = 0; row < tokens * j->group; row++) {
+    m->max[row] = -INFINITY;
+    m->sum[row] = 0;
+  }
   tb_plain_turn_query(j->p, kv, tokens * j->group, m->q, scratch);
   memset(m->o, 0, (size_t)tokens * j->group * s->d_v * sizeof *m->o);
 }
@@ -105,14 +113,16 @@ static void scatter(const struct prefill *j, const struct tile_memory *m, uint32
                     void *scratch) {
   const struct tb_kv_shape *s = j->p->shape;
   const size_t rows = (size_t)tokens * j->group;
-  for (size_t row = 0; row < rows; row++)
+  const size_t values = (size_t)j->group * s->d_v, step = (size_t)s->n_head * s->d_v;
+  float *out = j->out + first * step + kv * values;
+  for (size_t row = 0; row < rows; row++) {
+    if (row % j->group == 0) tb_fetch_to_write(out + row / j->group * step, values * sizeof *out);
     for (uint32_t c = 0; c < s->d_v; c++)
       m->o[row * s->d_v + c] /= m->sum[row];
-  tb_plain_turn_output(j->p, kv, (uint32_t)rows, m->o, scratch);
-  for (size_t row = 0; row < rows; row++) {
-    float *out = j->out + ((first + row / j->group) * s->n_head + kv * j->group + row % j->group) * s->d_v;
-    memcpy(out, m->o + row * s->d_v, s->d_v * sizeof *out);
   }
+  tb_plain_turn_output(j->p, kv, (uint32_t)rows, m->o, scratch);
+  for (uint32_t i = 0; i < tokens; i++)
+    memcpy(out + i * step, m->o + i * values, values * sizeof *out);
 }
 
 /* Rows of a spilled block come into memory; false when they do not. */

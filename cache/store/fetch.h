@@ -6,10 +6,16 @@
 #include <stdint.h>
 #include "simd/kvblock.h"
 
-static inline void tb_fetch(const unsigned char *p, size_t bytes) {
-  const unsigned char *end = p + bytes;
+static inline void tb_fetch(const void *from, size_t bytes) {
+  const unsigned char *p = from, *end = p + bytes;
   for (p -= (uintptr_t)p % 64; p < end; p += 64)
     __builtin_prefetch(p);
+}
+
+static inline void tb_fetch_to_write(const void *from, size_t bytes) {
+  const unsigned char *p = from, *end = p + bytes;
+  for (p -= (uintptr_t)p % 64; p < end; p += 64)
+    __builtin_prefetch(p, 1);
 }
 
 /* Codes of tokens first … first+n-1 of a packed block. */
