@@ -188,7 +188,8 @@ static float *floats(size_t n) { return some_floats(n, false); }
 static float *weights(size_t n) { return some_floats(n, true); } /* as of a softmax */
 
 static bool acts_new(struct tb_acts *a, size_t k, size_t columns) {
-  *a = (struct tb_acts){k, floats(k * columns), k, numbers(k * columns), weights(k * columns / 32), numbers(k * columns / 8)};
+  *a = (struct tb_acts){.k = k, .f = floats(k * columns), .ldf = k, .q = numbers(k * columns), .d = weights(k * columns / 32),
+                         .s = numbers(k * columns / 8)};
   return a->f && a->q && a->d && a->s;
 }
 

@@ -17,6 +17,7 @@ struct tb_acts {
   const int8_t *q; /* -127 … 127 */
   const float *d;
   const int16_t *s;
+  size_t id;       /* 0, or a number that no other columns ever have: gemm may use again what it made of them */
 };
 
 #endif

@@ -4,7 +4,9 @@
  *   w        as in gemv
  *   x        n_cols ≥ 1 columns (simd/act.h)
  *   scratch  TB_GEMM_SCRATCH bytes aligned to 64, the caller's, one per thread: the kernel unpacks a panel of rows
- *            there and blocks k and the columns as suits its registers
+ *            there and blocks k and the columns as suits its registers. The first TB_GEMM_KEPT bytes are zeros before the
+ *            first call; they say of which columns (x->id) the rest still holds something, so whoever else writes to it
+ *            while those columns are multiplied takes them along
  *   No byte outside the rows is read. An output's bits do not depend on how rows or columns were cut into calls.
  *
  * Contract BOUND: as gemv. bf16 with avx512bf16, which multiplies pairs of bf16: f_i is rounded to bf16 first (eight
@@ -14,7 +16,7 @@
 
 #include "simd/act.h"
 
-enum { TB_GEMM_SCRATCH = 512 * 1024 };
+enum { TB_GEMM_SCRATCH = 512 * 1024, TB_GEMM_KEPT = 64 };
 
 #define TB_GEMM_ARGS                                                                                                   \
   (float *y, size_t ldy, const void *w, size_t row_bytes, size_t rows, const struct tb_acts *x, size_t n_cols,         \

@@ -14,7 +14,7 @@ enum {
   PAIRS_NR = 12,
   PAIRS_NC = 512, /* columns at once */
   PANEL_DWORDS = PANEL_ROWS * PAIRS_KC / 2,
-  COLUMN_BYTES = TB_GEMM_SCRATCH - 4 * PANEL_DWORDS
+  COLUMN_BYTES = TB_GEMM_SCRATCH - TB_GEMM_KEPT - 4 * PANEL_DWORDS
 };
 
 /* Values [i, i + n) of columns [col, col + cols) as pairs, n/2 (rounded up) apart; a missing last value is 0. */
@@ -132,7 +132,9 @@ static void some_values(const struct pairs_job *j, const struct tb_acts *x, size
 }
 
 void tb_gemm_bf16_avx512bf16 TB_GEMM_ARGS {
-  struct pairs_job j = {y, ldy, w, row_bytes, rows, 0, scratch, (uint32_t *)scratch + PANEL_DWORDS};
+  uint32_t *room = (uint32_t *)scratch + TB_GEMM_KEPT / 4;
+  struct pairs_job j = {y, ldy, w, row_bytes, rows, 0, room, room + PANEL_DWORDS};
+  memset(scratch, 0, TB_GEMM_KEPT);
   for (size_t col = 0; col < n_cols; col += PAIRS_NC, j.y += PAIRS_NC * ldy) {
     j.cols = n_cols - col < PAIRS_NC ? n_cols - col : PAIRS_NC;
     /* As in gemm_blocks: all of k when columns are few, so that rows are read in the order of memory. */

@@ -133,7 +133,7 @@ static void NAMED(open_)(const struct float_job *j, size_t row, size_t i, size_t
 }
 
 void NAMED(tb_gemm_) TB_GEMM_ARGS {
-  const struct float_job j = {y, ldy, w, row_bytes, rows, x->f, x->ldf, n_cols, scratch};
+  const struct float_job j = {y, ldy, w, row_bytes, rows, x->f, x->ldf, n_cols, (float *)scratch + TB_GEMM_KEPT / 4};
   gemm_floats(&j, x->k, NAMED(open_));
 }
 

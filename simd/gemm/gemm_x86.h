@@ -22,8 +22,8 @@ enum {
   GEMM_GROUPS = GEMM_KC / 32,
   GEMM_NC = 512,       /* columns per pass over a panel */
   VECTOR_BYTES = 4 * TB_LANES,
-  PANEL_BYTES = 64 * 1024,  /* most that a panel takes: 16 groups of 2 · (16 + 4) vectors of 64 bytes are 40 KiB */
-  RECORD_BYTES = TB_GEMM_SCRATCH - PANEL_BYTES
+  PANEL_BYTES = 40 * 1024,  /* most that a panel takes: 16 groups of 2 · (16 + 4) vectors of 64 bytes */
+  RECORD_BYTES = TB_GEMM_SCRATCH - TB_GEMM_KEPT - PANEL_BYTES
 };
 
 /* The sum of a group's products starts from the bits of this float, 2^23 + 2^20, as an integer. As every sum is below
@@ -107,6 +107,14 @@ static void make_record(const struct gemm_kind *kind, float *record, const float
   }
 }
 
+/* Whose records are in the scratch: those of columns from col on, values from `from` on. */
+struct kept {
+  size_t id;
+  const struct gemm_kind *kind;
+  size_t col, from;
+};
+_Static_assert(sizeof(struct kept) <= TB_GEMM_KEPT, "the front of the scratch");
+
 struct gemm_job {
   const struct gemm_kind *kind;
   float *y;
@@ -115,12 +123,16 @@ struct gemm_job {
   size_t row_bytes, rows;
   const struct tb_acts *x;
   size_t col, cols; /* columns of this pass */
+  struct kept *kept;
   unsigned char *panel;
   float *records; /* [KC block][column] */
 };
 
 static void make_records(const struct gemm_job *j, size_t from, size_t to) {
   const size_t floats = record_floats(j->kind->parts), k = j->x->k;
+  const struct kept these = {j->x->id, j->kind, j->col, from};
+  if (these.id && !memcmp(j->kept, &these, sizeof these)) return;
+  *j->kept = these;
   float *record = j->records;
   for (size_t i = from; i < to; i += GEMM_KC) {
     const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
@@ -167,7 +179,8 @@ static void all_rows(const struct gemm_job *j, size_t from, size_t to) {
 
 static void gemm_blocks(const struct gemm_kind *kind, float *y, size_t ldy, const void *w, size_t row_bytes, size_t rows,
                         const struct tb_acts *x, size_t n_cols, void *scratch) {
-  struct gemm_job j = {kind, y, ldy, w, row_bytes, rows, x, 0, 0, scratch, (float *)scratch + PANEL_BYTES / 4};
+  unsigned char *panel = (unsigned char *)scratch + TB_GEMM_KEPT;
+  struct gemm_job j = {kind,  y, ldy, w, row_bytes, rows, x, 0, 0, scratch, panel, (float *)(void *)(panel + PANEL_BYTES)};
   for (; j.col < n_cols; j.col += GEMM_NC) {
     j.cols = n_cols - j.col < GEMM_NC ? n_cols - j.col : GEMM_NC;
     /* As many values at a time as there is room for records: all of k when columns are few, so that rows are read in

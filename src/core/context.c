@@ -281,6 +281,7 @@ static enum tb_status build(struct tb_context *c, const struct tb_context_option
   c->pass.team = c->team;
   c->pass.cache = c->cache;
   c->pass.rope = &c->rope;
+  c->pass.ids = &c->ids;
   return TB_OK;
 }
 

@@ -19,6 +19,7 @@ struct tb_context {
   uint32_t n_angles; /* filled for so many positions (tb_context_reach) */
   unsigned char *block; /* buffers of the pass, logits, rope table */
   struct tb_pass pass;
+  size_t ids; /* of its columns */
   tb_token *history; /* n_ctx: the tokens that the cache holds; -1 where it was filled without any */
   float *logits;     /* logits_columns × n_vocab, in memory that the next pass overwrites */
   uint32_t logits_columns;

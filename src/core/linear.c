@@ -6,6 +6,7 @@
 
 enum {
   MAX_LINEARS = 3,
+  TAIL_ROWS = 32, /* of a short tile */
   /* A product of one token that reads fewer bytes than this takes some microseconds: less than waking a thread. */
   SERIAL_BYTES = 192 * 1024,
   GROUP = 32, /* swiglu's output is quantised in groups of so many rows */
@@ -86,9 +87,26 @@ static void compute_tile(const struct job *j, const struct linear *l, size_t row
       finish_plain(j, l, t, row, rows, y + t * ldy);
 }
 
+/* Tiles of TB_TILE_ROWS rows, and shorter ones of the last rows, about a tile for every thread: threads end together. */
+static size_t whole_tiles(const struct job *j) {
+  const size_t tiles = j->rows / TB_TILE_ROWS, threads = tb_team_threads(j->p->team);
+  return tiles > threads ? tiles - threads : 0;
+}
+
+static size_t tile_first(const struct job *j, size_t task) {
+  const size_t whole = whole_tiles(j);
+  return task <= whole ? task * TB_TILE_ROWS : whole * TB_TILE_ROWS + (task - whole) * TAIL_ROWS;
+}
+
+static size_t tiles(const struct job *j) {
+  const size_t whole = whole_tiles(j);
+  return whole + (j->rows - whole * TB_TILE_ROWS + TAIL_ROWS - 1) / TAIL_ROWS;
+}
+
 static void tile_task(void *arg, size_t task, unsigned thread) {
   const struct job *j = arg;
-  size_t row = task * TB_TILE_ROWS, end = row + TB_TILE_ROWS < j->rows ? row + TB_TILE_ROWS : j->rows;
+  size_t row = tile_first(j, task), end = tile_first(j, task + 1);
+  if (end > j->rows) end = j->rows;
   for (int i = 0; i < j->n_linears && row < end; i++) {
     const struct linear *l = &j->linears[i];
     const size_t here = l->w->rows < end ? l->w->rows : end; /* rows are counted from this linear on */
@@ -163,14 +181,14 @@ static size_t piece_first(size_t n, size_t i) {
   return i < PIECES ? n - (n >> i) : n;
 }
 
-/* Pieces of a thread's share that were given out; at the front of its scratch, which gemv has no use for. */
+/* Pieces of a thread's share that were given out; in its scratch, which gemv has no use for, behind what is gemm's. */
 static atomic_size_t *given(const struct job *j, size_t thread) {
-  return (atomic_size_t *)(void *)(j->p->scratch + thread * j->p->scratch_bytes);
+  return (atomic_size_t *)(void *)(j->p->scratch + thread * j->p->scratch_bytes + TB_GEMM_KEPT);
 }
 
 static void compute_steps(const struct job *j, const struct linear *l, const struct segment *s, size_t from, size_t to,
                           float *tile) {
-  enum { MOST_ROWS = (TB_GEMM_SCRATCH - TB_ALIGN) / (2 * TB_GEMV_RUNS * sizeof(float)) / GROUP * GROUP };
+  enum { MOST_ROWS = (TB_GEMM_SCRATCH - TB_GEMM_KEPT - TB_ALIGN) / (2 * TB_GEMV_RUNS * sizeof(float)) / GROUP * GROUP };
   const size_t end = to * s->unit;
   for (size_t row = from * s->unit, n; row < end; row += n) {
     n = end - row < MOST_ROWS ? end - row : MOST_ROWS;
@@ -180,7 +198,7 @@ static void compute_steps(const struct job *j, const struct linear *l, const str
 
 /* Piece i of a thread's share; the last has what is left of every matrix. */
 static void compute_piece(const struct job *j, size_t owner, size_t i, unsigned thread) {
-  float *tile = (float *)(void *)(j->p->scratch + thread * j->p->scratch_bytes + TB_ALIGN);
+  float *tile = (float *)(void *)(j->p->scratch + thread * j->p->scratch_bytes + TB_GEMM_KEPT + TB_ALIGN);
   struct segment s[MAX_LINEARS];
   size_t n = 0, before = 0;
   for (int m = 0; m < j->n_linears; before += j->linears[m++].w->rows) {
@@ -221,7 +239,8 @@ static void run(struct job *j) {
   for (int i = 0; i < j->n_linears; i++)
     j->rows += j->linears[i].w->rows;
   if (j->n > 1) {
-    tb_parallel_for(j->p->team, (j->rows + TB_TILE_ROWS - 1) / TB_TILE_ROWS, tile_task, j);
+    j->x.id = ++*j->p->ids;
+    tb_parallel_for(j->p->team, tiles(j), tile_task, j);
     return;
   }
   const size_t threads = tb_team_threads(j->p->team);

@@ -39,6 +39,7 @@ struct tb_pass {
   unsigned char
       *scratch;         /* per thread, aligned: TB_GEMM_SCRATCH bytes, then 2 tiles of n_batch × TB_TILE_ROWS floats */
   size_t scratch_bytes; /* per thread */
+  size_t *ids;          /* how many numbers for columns this scratch has seen (tb_acts.id) */
   tb_observe_fn observe; /* NULL: nobody looks */
   void *observer;
 };

@@ -1,4 +1,5 @@
-/* gemm: every row of simd/gemm/gemm.def within its bound, and the same bits however rows and columns are cut. */
+/* gemm: every row of simd/gemm/gemm.def within its bound, the same bits however rows and columns are cut, and whatever is
+ * kept from one call to the next. */
 #include "tests/check/check.h"
 
 #include <stdlib.h>
@@ -66,6 +67,42 @@ static const size_t shapes[][3] = {{1, 1, 1},  {2, 3, 2},   {3, 1, 5},   {5, 2, 
 static const size_t short_shapes[][3] = {{1, 1, 1}, {8, 4, 8}, {15, 3, 6}, {9, 33, 5}, {65, 2, 9}};
 static const size_t float_ks[] = {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 65, 100, 127, 255, 256, 257, 1031};
 
+/* What a kernel keeps of columns with a number is that of these columns, whatever else was multiplied meanwhile. */
+static void check_kept(const struct tb_check_row *row, enum tb_format other, size_t rows, size_t k, size_t columns,
+                       void *scratch) {
+  enum { SETS = 2 };
+  tb_check_case("kept, with %s between, rows %zu, k %zu, columns %zu", tb_formats[other].name, rows, k, columns);
+  tb_gemm_t *kernel = (tb_gemm_t *)row->kernel;
+  struct tb_kernels best; /* a model's other matrices are multiplied by whatever is best for them */
+  tb_kernels_init(&best, tb_isa_detect());
+  struct tb_rng rng = {6};
+  struct tb_acts x[SETS] = {tb_check_acts(k, columns, TB_GEN_RANDOM, &rng), tb_check_acts(k, columns, TB_GEN_RANDOM, &rng)};
+  const size_t n = rows * columns, row_bytes = tb_row_bytes(row->format, k), other_bytes = tb_row_bytes(other, k);
+  float *want = malloc(SETS * n * sizeof *want), *y = malloc(n * sizeof *y);
+  unsigned char *w = malloc(rows * row_bytes), *other_w = malloc(rows * other_bytes);
+  assert_true(want && y && w && other_w);
+  tb_gen_weights(w, row->format, rows, k, TB_GEN_RANDOM, &rng);
+  tb_gen_weights(other_w, other, rows, k, TB_GEN_RANDOM, &rng);
+  memset(scratch, TB_CHECK_POISON, TB_GEMM_SCRATCH);
+  memset(scratch, 0, TB_GEMM_KEPT);
+  for (size_t set = 0; set < SETS; set++) {
+    x[set].id = 0;
+    kernel(want + set * n, rows, w, row_bytes, rows, &x[set], columns, scratch);
+    x[set].id = 1 + set;
+  }
+  for (int step = 0; step < 6; step++) { /* every set twice, then the first again */
+    const int set = step / 2 % SETS;
+    if (step > 2) best.gemm[other](y, rows, other_w, other_bytes, rows, &x[set], columns, scratch);
+    kernel(y, rows, w, row_bytes, rows, &x[set], columns, scratch);
+    tb_check_same("y", y, want + (size_t)set * n, n, sizeof *y);
+  }
+  free(want);
+  free(y);
+  free(w);
+  free(other_w);
+  for (int set = 0; set < SETS; set++) tb_check_acts_free(&x[set]);
+}
+
 static void test_gemm(void **state) {
   const struct tb_check_row *row = tb_check_begin(state);
   const size_t(*shape)[3] = tb_check_short() ? short_shapes : shapes;
@@ -80,6 +117,11 @@ static void test_gemm(void **state) {
       memset(scratch, TB_CHECK_POISON, TB_GEMM_SCRATCH);
       check_one(row, shape[i][0], k, shape[i][2], gen, &rng, scratch);
     }
+  for (enum tb_format other = 0; other < TB_FMT_COUNT; other++) check_kept(row, other, 17, 768, 3, scratch);
+  if (!tb_check_short()) {
+    check_kept(row, TB_FMT_bf16, 1, 2048, 512, scratch);
+    check_kept(row, TB_FMT_bf16, 1, 4608, 512, scratch); /* more than there is room for */
+  }
   tb_guard_free(scratch);
 }
 
