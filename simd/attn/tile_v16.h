@@ -16,11 +16,18 @@ struct panel {
   size_t columns; /* that exist; the others are zero */
 };
 
+/* n ≤ 16 values, written or added. */
+TB_INLINE void put(float *out, size_t n, v16 x, int add) {
+  if (n == 16) v16_store(out, add ? v16_add(v16_load(out), x) : x);
+  else v16_store_n(out, add ? v16_add(v16_load_n(out, n), x) : x, n);
+}
+
 /* c[i·ldc + j] = or += Σ_k a[i·lda + k] · panel[k][j] for `rows` rows and `width` v16 of columns. */
 TB_INLINE void block(int rows, int width, float *c, size_t ldc, const float *a, size_t lda, const struct panel *p,
                      int add) {
   v16 sum[BLOCK_ROWS * PANEL_WIDTH];
-  TB_UNROLL for (int i = 0; i < rows * width; i++) sum[i] = v16_zero();
+  TB_UNROLL for (int i = 0; i < rows; i++)
+    TB_UNROLL for (int j = 0; j < width; j++) sum[i * width + j] = v16_zero();
   for (size_t k = 0; k < p->terms; k++) {
     v16 b[PANEL_WIDTH];
     TB_UNROLL for (int j = 0; j < width; j++) b[j] = v16_load(p->b + k * COLUMNS + (size_t)j * 16);
@@ -30,14 +37,9 @@ TB_INLINE void block(int rows, int width, float *c, size_t ldc, const float *a, 
     }
   }
   const size_t last = p->columns - (size_t)(width - 1) * 16;
-  TB_UNROLL for (int i = 0; i < rows; i++) {
-    TB_UNROLL for (int j = 0; j < width; j++) {
-      float *out = c + (size_t)i * ldc + (size_t)j * 16;
-      v16 x = sum[i * width + j];
-      if (j == width - 1 && last < 16) v16_store_n(out, add ? v16_add(v16_load_n(out, last), x) : x, last);
-      else v16_store(out, add ? v16_add(v16_load(out), x) : x);
-    }
-  }
+  TB_UNROLL for (int i = 0; i < rows; i++)
+    TB_UNROLL for (int j = 0; j < width; j++)
+      put(c + (size_t)i * ldc + (size_t)j * 16, j + 1 < width ? 16 : last, sum[i * width + j], add);
 }
 
 /* All rows of C for one panel. */
