@@ -4,9 +4,9 @@
  *   w        as in gemv
  *   x        n_cols ≥ 1 columns (simd/act.h)
  *   scratch  TB_GEMM_SCRATCH bytes aligned to 64, the caller's, one per thread: the kernel unpacks a panel of rows
- *            there and blocks k and the columns as suits its registers. The first TB_GEMM_KEPT bytes are zeros before the
- *            first call; they say of which columns (x->id) the rest still holds something, so whoever else writes to it
- *            while those columns are multiplied takes them along
+ *            there and blocks k and the columns as suits its registers. The first TB_GEMM_KEPT bytes, zeros before the
+ *            first call, say of which columns (x->id) the rest still holds something: the caller writes nothing there,
+ *            nor to the rest between two calls with the same x->id
  *   No byte outside the rows is read. An output's bits do not depend on how rows or columns were cut into calls.
  *
  * Contract BOUND: as gemv. bf16 with avx512bf16, which multiplies pairs of bf16: f_i is rounded to bf16 first (eight

@@ -69,14 +69,15 @@ TB_INLINE void take_iq4_nl(int8x16_t w[2], const uint8_t **p) {
 }
 typedef void take_codes(int8x16_t w[2], const uint8_t **p);
 
-/* Running sums of codes of few bits start at the bits of the float 3 · 2^22. Up to 2^22 away from there integers and the floats
- * with their bits differ by the same amounts: one subtraction of floats gives what was added, and no conversion is needed.
- * So many spans of codes up to `top` stay that near. */
+/* Running sums of codes of few bits start at the bits of the float 3 · 2^22. Up to 2^22 away from there integers and the
+ * floats with their bits differ by the same amounts: one subtraction of floats gives what was added, and no conversion is
+ * needed. So many spans of codes up to `top` stay that near. */
 enum { FLOAT_START = 0x4b400000 };
 #define FEW_BITS(top) ((top) < 32)
 #define NEAR_SPANS(top) (((size_t)1 << 22) / (128 * 127 * (top)))
 
-TB_INLINE void restart(struct tb_sums *s) {
+TB_INLINE void restart(struct tb_sums *s, int top) {
+  if (!FEW_BITS(top)) return;
   for (int r = 0; r < 4; r++) s->sum[r] = vsetq_lane_s32(FLOAT_START, vdupq_n_s32(0), 0);
   s->total = vdupq_n_s32(FLOAT_START);
 }
@@ -118,12 +119,6 @@ TB_INLINE float32x4_t added_as_floats(struct tb_sums *s) {
     TAKE_32(x0, x1, q);                                                                                                \
     FOUR_ROWS(a, j);                                                                                                   \
     if (n > 1) FOUR_ROWS(b, j);                                                                                        \
-  } while (0)
-
-#define RESTART()                                                                                                      \
-  do {                                                                                                                 \
-    restart(&a->sums);                                                                                                 \
-    if (n > 1) restart(&b->sums);                                                                                      \
   } while (0)
 
 TB_INLINE float32x4_t halves(uint16x8_t v) { return vcvt_f32_f16(vget_low_f16(vreinterpretq_f16_u16(v))); }
@@ -183,10 +178,9 @@ TB_INLINE void block_rows(float *y, size_t rows, const struct column *x, struct 
   a->acc = b->acc = vdupq_n_f32(0);
   while (q != spans_end) {
     const int8_t *stop = spans_end;
-    if (FEW_BITS(top)) {
-      if ((size_t)(stop - q) > 128 * NEAR_SPANS(top)) stop = q + 128 * NEAR_SPANS(top);
-      RESTART();
-    }
+    if (FEW_BITS(top) && (size_t)(stop - q) > 128 * NEAR_SPANS(top)) stop = q + 128 * NEAR_SPANS(top);
+    restart(&a->sums, top);
+    if (n > 1) restart(&b->sums, top);
     while (q != stop) {
       take_span(&v, &d, &s);
       STEP(0);
@@ -199,7 +193,8 @@ TB_INLINE void block_rows(float *y, size_t rows, const struct column *x, struct 
     d = x->rest_d;
     s = x->rest_s;
     take_span(&v, &d, &s);
-    if (FEW_BITS(top)) RESTART();
+    restart(&a->sums, top);
+    if (n > 1) restart(&b->sums, top);
     STEP(0);
     if (x->rest > 1) STEP(1);
     if (x->rest > 2) STEP(2);

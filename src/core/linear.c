@@ -6,10 +6,9 @@
 
 enum {
   MAX_LINEARS = 3,
-  TAIL_ROWS = 32, /* of a short tile */
   /* A product of one token that reads fewer bytes than this takes some microseconds: less than waking a thread. */
   SERIAL_BYTES = 192 * 1024,
-  GROUP = 32, /* swiglu's output is quantised in groups of so many rows */
+  GROUP = 32, /* rows at least of a task: swiglu's output is quantised in groups of so many */
 };
 
 enum finish { FINISH_SET, FINISH_ADD, FINISH_SWIGLU };
@@ -95,12 +94,12 @@ static size_t whole_tiles(const struct job *j) {
 
 static size_t tile_first(const struct job *j, size_t task) {
   const size_t whole = whole_tiles(j);
-  return task <= whole ? task * TB_TILE_ROWS : whole * TB_TILE_ROWS + (task - whole) * TAIL_ROWS;
+  return task <= whole ? task * TB_TILE_ROWS : whole * TB_TILE_ROWS + (task - whole) * GROUP;
 }
 
 static size_t tiles(const struct job *j) {
   const size_t whole = whole_tiles(j);
-  return whole + (j->rows - whole * TB_TILE_ROWS + TAIL_ROWS - 1) / TAIL_ROWS;
+  return whole + (j->rows - whole * TB_TILE_ROWS + GROUP - 1) / GROUP;
 }
 
 static void tile_task(void *arg, size_t task, unsigned thread) {
