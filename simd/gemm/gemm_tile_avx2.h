@@ -54,7 +54,7 @@ V_INLINE void tile(float *y, size_t ldy, size_t rows, bool first, const unsigned
                    const int8_t *q, size_t k, const float *record, int nr, int bits, int parts, int adds) {
   const size_t floats = record_floats(parts);
   const int quads = 8 / parts, most = bits <= 4 || bits == 8 ? 8 : bits == 5 ? 4 : 2, run = quads < most ? quads : most;
-  vflt sum[GEMM_MR][GEMM_NR];
+  vflt sum[GEMM_MR][GEMM_NR], scaled[GEMM_MR][GEMM_NR];
   V_UNROLL
   for (int m = 0; m < GEMM_MR; m++)
     V_UNROLL
@@ -70,8 +70,9 @@ V_INLINE void tile(float *y, size_t ldy, size_t rows, bool first, const unsigned
       for (int c = 0; c < nr; c++) dot[0][c] = dot[1][c] = tile_start(record + (size_t)c * floats, p, adds);
       tile_pass(dot, codes, q + 16 * p, k, nr, quads, run, 1, bits != 8);
       if (bits == 8) tile_pass(dot, codes + 8 * GEMM_MR * VECTOR_BYTES, q, k, nr, quads, run, 16, true);
-      tile_scale(sum[0], sum[1], dot[0], dot[1], scales, record, floats, nr, p, parts, adds);
+      tile_scale(scaled[0], scaled[1], dot[0], dot[1], scales, nr, p);
     }
+    tile_add(sum[0], sum[1], scaled[0], scaled[1], scales, record, floats, nr, parts, adds);
     panel = scales + parts * (1 + adds) * GEMM_MR * VECTOR_BYTES;
   }
   V_UNROLL

@@ -16,7 +16,7 @@ V_INLINE void gemm_codes(vint *c, int bits) { (void)c, (void)bits; }
 V_INLINE void tile(float *y, size_t ldy, size_t rows, bool first, const unsigned char *panel, size_t groups,
                    const int8_t *q, size_t k, const float *record, int nr, int parts, int adds) {
   const size_t floats = record_floats(parts);
-  vflt sum[GEMM_MR][GEMM_NR];
+  vflt sum[GEMM_MR][GEMM_NR], scaled[GEMM_MR][GEMM_NR];
   vint dot[GEMM_MR][GEMM_NR];
   V_UNROLL
   for (int m = 0; m < GEMM_MR; m++)
@@ -45,8 +45,9 @@ V_INLINE void tile(float *y, size_t ldy, size_t rows, bool first, const unsigned
           for (int m = 0; m < GEMM_MR; m++) dot[m][c] = v_dot4(dot[m][c], w[m], x);
         }
       }
-      tile_scale(sum[0], sum[1], dot[0], dot[1], scales, record, floats, nr, p, parts, adds);
+      tile_scale(scaled[0], scaled[1], dot[0], dot[1], scales, nr, p);
     }
+    tile_add(sum[0], sum[1], scaled[0], scaled[1], scales, record, floats, nr, parts, adds);
     panel += parts * (1 + adds) * GEMM_MR * VECTOR_BYTES;
   }
   V_UNROLL

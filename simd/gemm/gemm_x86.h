@@ -64,26 +64,40 @@ V_INLINE vint tile_start(const float *record, int p, int adds) {
   return adds ? v_set32(GEMM_MAGIC_BITS) : v_broadcast32(record + GEMM_GROUPS * (1 + p));
 }
 
-/* The end of part p of a group in a tile: adds the sums `dot` (started as above) of both vectors of rows, scaled, and
- * the addends. record points to the group's number in the first column's record. */
-V_INLINE void tile_scale(vflt *sum0, vflt *sum1, const vint *dot0, const vint *dot1, const unsigned char *scales,
-                         const float *record, size_t floats, int nr, int p, int parts, int adds) {
+/* Part p of a group in a tile: the sums `dot` (started as above) of both vectors of rows, scaled; the second part's are
+ * added to the first's. There the sum becomes a float of its own, exactly, by the units that add. */
+V_INLINE void tile_scale(vflt *scaled0, vflt *scaled1, const vint *dot0, const vint *dot1, const unsigned char *scales,
+                         int nr, int p) {
   const float *scale = (const float *)(const void *)(scales + p * GEMM_MR * VECTOR_BYTES);
-  const float *addend = scale + parts * GEMM_MR * TB_LANES;
   const vflt scale0 = v_loadf(scale), scale1 = v_loadf(scale + TB_LANES), magic = v_setf(-GEMM_MAGIC);
   const vflt minus0 = v_mul(scale0, magic), minus1 = v_mul(scale1, magic);
   V_UNROLL
   for (int c = 0; c < nr; c++) {
+    const vflt d0 = v_as_float(dot0[c]), d1 = v_as_float(dot1[c]);
+    scaled0[c] = p ? v_fma(v_add(d0, magic), scale0, scaled0[c]) : v_fma(d0, scale0, minus0);
+    scaled1[c] = p ? v_fma(v_add(d1, magic), scale1, scaled1[c]) : v_fma(d1, scale1, minus1);
+  }
+}
+
+/* The end of a group in a tile: adds its scaled sums times the columns' scales, and the addends. record points to the
+ * group's number in the first column's record. */
+V_INLINE void tile_add(vflt *sum0, vflt *sum1, const vflt *scaled0, const vflt *scaled1, const unsigned char *scales,
+                       const float *record, size_t floats, int nr, int parts, int adds) {
+  const float *addend = (const float *)(const void *)(scales + parts * GEMM_MR * VECTOR_BYTES);
+  V_UNROLL
+  for (int c = 0; c < nr; c++) {
     const vflt d = v_setf(record[(size_t)c * floats]);
-    sum0[c] = v_fma(v_fma(v_as_float(dot0[c]), scale0, minus0), d, sum0[c]);
-    sum1[c] = v_fma(v_fma(v_as_float(dot1[c]), scale1, minus1), d, sum1[c]);
+    sum0[c] = v_fma(scaled0[c], d, sum0[c]);
+    sum1[c] = v_fma(scaled1[c], d, sum1[c]);
   }
   V_UNROLL
-  for (int c = 0; c < nr * adds; c++) {
-    const vflt s = v_setf(record[(size_t)c * floats + (size_t)(GEMM_GROUPS * (1 + p))]);
-    sum0[c] = v_fma(v_loadf(addend), s, sum0[c]);
-    sum1[c] = v_fma(v_loadf(addend + TB_LANES), s, sum1[c]);
-  }
+  for (int p = 0; p < parts * adds; p++, addend += GEMM_MR * TB_LANES)
+    V_UNROLL
+    for (int c = 0; c < nr; c++) {
+      const vflt s = v_setf(record[(size_t)c * floats + (size_t)(GEMM_GROUPS * (1 + p))]);
+      sum0[c] = v_fma(v_loadf(addend), s, sum0[c]);
+      sum1[c] = v_fma(v_loadf(addend + TB_LANES), s, sum1[c]);
+    }
 }
 
 /* One column's record for `groups` groups from group g on. */
