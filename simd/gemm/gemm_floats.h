@@ -12,6 +12,7 @@
 #define TB_SIMD_GEMM_GEMM_FLOATS_H
 
 enum { FLOAT_KC = 128, FLOAT_NR = TB_LANES == 16 ? 8 : 6 };
+_Static_assert(4 * PANEL_ROWS * FLOAT_KC <= PANEL_BYTES, "the records of gemm_x86.h stay as they are");
 
 /* Sixteen bytes of every row, transposed, to one vector per value: the number of values. */
 V_INLINE int v_widen_f32(vflt *out, const vint *t) {

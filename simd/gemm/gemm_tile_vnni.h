@@ -1,6 +1,7 @@
 /* Tiles of gemm for CPUs with a dot product of bytes (AVX-512 VNNI, AVX-VNNI): GEMM_MR vectors of rows by up to six
  * columns. Twelve dot products are in flight, two weight vectors and one broadcast activation feed them; the float
- * sums take the other twelve registers of AVX-512 (with 16 registers they live in the first-level cache). */
+ * sums take the other twelve registers of AVX-512. With 16 registers, or two parts to be scaled, they live in the
+ * first-level cache. */
 #ifndef TB_SIMD_GEMM_GEMM_TILE_VNNI_H
 #define TB_SIMD_GEMM_GEMM_TILE_VNNI_H
 

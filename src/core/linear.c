@@ -39,6 +39,10 @@ static struct tb_acts columns(const struct tb_act_buffer *a, uint32_t first) {
                           .s = a->s + first * (a->k / 16)};
 }
 
+static unsigned char *scratch_of(const struct job *j, size_t thread) {
+  return j->p->scratch + thread * j->p->scratch_bytes;
+}
+
 static void add_to(float *y, const float *x, size_t n) {
   for (size_t i = 0; i < n; i++)
     y[i] += x[i];
@@ -109,7 +113,7 @@ static void tile_task(void *arg, size_t task, unsigned thread) {
   for (int i = 0; i < j->n_linears && row < end; i++) {
     const struct linear *l = &j->linears[i];
     const size_t here = l->w->rows < end ? l->w->rows : end; /* rows are counted from this linear on */
-    if (row < here) compute_tile(j, l, row, here - row, j->p->scratch + thread * j->p->scratch_bytes);
+    if (row < here) compute_tile(j, l, row, here - row, scratch_of(j, thread));
     if (here == end) return;
     row = row > here ? row - here : 0;
     end -= here;
@@ -182,7 +186,7 @@ static size_t piece_first(size_t n, size_t i) {
 
 /* Pieces of a thread's share that were given out; in its scratch, which gemv has no use for, behind what is gemm's. */
 static atomic_size_t *given(const struct job *j, size_t thread) {
-  return (atomic_size_t *)(void *)(j->p->scratch + thread * j->p->scratch_bytes + TB_GEMM_KEPT);
+  return (atomic_size_t *)(void *)(scratch_of(j, thread) + TB_GEMM_KEPT);
 }
 
 static void compute_steps(const struct job *j, const struct linear *l, const struct segment *s, size_t from, size_t to,
@@ -197,7 +201,7 @@ static void compute_steps(const struct job *j, const struct linear *l, const str
 
 /* Piece i of a thread's share; the last has what is left of every matrix. */
 static void compute_piece(const struct job *j, size_t owner, size_t i, unsigned thread) {
-  float *tile = (float *)(void *)(j->p->scratch + thread * j->p->scratch_bytes + TB_GEMM_KEPT + TB_ALIGN);
+  float *tile = (float *)(void *)(scratch_of(j, thread) + TB_GEMM_KEPT + TB_ALIGN);
   struct segment s[MAX_LINEARS];
   size_t n = 0, before = 0;
   for (int m = 0; m < j->n_linears; before += j->linears[m++].w->rows) {
