@@ -120,10 +120,10 @@ enum tb_status tb_plan_subject_file(struct tb_plan_subject *s, const char *path,
 /* ------------------------------------------------------------------------------------------------------------- shapes
  */
 
-/* The tables of a vocabulary that nobody has seen. Measured per token: 123 bytes for Qwen 2.5, 101 to 103 for GPT-2 and
- * SmolLM2, 51 for SentencePiece, and no more than that while they are built; the files hold 22 to 39 bytes per token.
- * Those have at most one merge per token; Llama 3 has two, so what is reserved is half as much again. */
-enum { TOKEN_HEAP = 190, TOKEN_PEAK = 195, TOKEN_FILE = 64, TABLES = 256 << 10 };
+/* The tables of a vocabulary that nobody has seen. Measured per token: 36 bytes for Qwen 2.5, 43 for GPT-2 and SmolLM2,
+ * 31 for SentencePiece, at most 56 while they are built; the files hold 22 to 39 bytes per token. Those have at most one
+ * merge per token; Llama 3 has two, and tables of other sizes may be half as full: what is reserved allows for both. */
+enum { TOKEN_HEAP = 75, TOKEN_PEAK = 120, TOKEN_FILE = 64, TABLES = 256 << 10 };
 
 static void take_shape(struct tb_model *m, const struct tb_synth_shape *sh) {
   m->hp = (struct tb_hparams){.n_vocab = sh->n_vocab,

@@ -10,32 +10,34 @@
 
 static enum tb_status no_memory(struct tb_error *err) { return tb_fail(err, TB_E_NOMEM, "tokenizer: out of memory"); }
 
+static enum tb_status crowded(struct tb_error *err) {
+  return tb_fail(err, TB_E_LIMIT, KEY ": too many texts share one hash");
+}
+
 /* Rebuilds the table of texts with room for twice as many. */
 static enum tb_status grow_map(struct tb_tokenizer *t, struct tb_error *err) {
-  struct tb_text_map m;
-  if (!tb_text_map_init(&m, t->a, (size_t)t->n_sym * 2)) return no_memory(err);
+  struct tb_map m;
+  if (!tb_map_init(&m, t->a, (size_t)t->n_sym * 2)) return no_memory(err);
   tb_free(t->a, t->map.slots);
   t->map = m;
-  for (uint32_t i = 0; i < t->n_sym; i++)
-    if (t->text[i].len > 0 && !tb_text_map_put(&t->map, t->text, i))
-      return tb_fail(err, TB_E_LIMIT, KEY ": too many texts share one hash");
-  return TB_OK;
+  return tb_text_map_fill(&t->map, &t->texts, t->n_sym) == t->n_sym ? TB_OK : crowded(err);
 }
 
 /* The symbol of a text, made when there is none. `s` must live as long as the tokenizer. */
 static enum tb_status symbol(struct tb_tokenizer *t, struct tb_str s, uint32_t *id, struct tb_error *err) {
-  tb_token found = tb_text_map_find(&t->map, t->text, s.ptr, s.len);
+  struct tb_texts *texts = &t->texts;
+  tb_token found = tb_text_map_find(&t->map, texts, s.ptr, s.len);
   if (found >= 0) {
     *id = (uint32_t)found;
     return TB_OK;
   }
-  void *text = t->text;
-  if (!tb_grow(t->a, &text, &t->cap_text, (size_t)t->n_sym + 1, sizeof *t->text)) return no_memory(err);
-  t->text = text;
-  t->text[*id = t->n_sym++] = s;
-  if ((size_t)t->n_sym * 2 > (size_t)t->map.mask + 1) return grow_map(t, err);
-  return tb_text_map_put(&t->map, t->text, *id) ? TB_OK
-                                                : tb_fail(err, TB_E_LIMIT, KEY ": too many texts share one hash");
+  void *more = texts->more;
+  if (!tb_grow(t->a, &more, &texts->cap_more, (size_t)texts->n_more + 1, sizeof *texts->more)) return no_memory(err);
+  texts->more = more;
+  texts->more[texts->n_more++] = s;
+  *id = t->n_sym++;
+  if (tb_map_is_full(&t->map, *id)) return grow_map(t, err);
+  return tb_text_map_put(&t->map, texts, *id) ? TB_OK : crowded(err);
 }
 
 /* left + right as one text: that of its token, or a copy in `joined`, whose `used` bytes grow. */
@@ -59,14 +61,12 @@ static enum tb_status read_merge(struct tb_tokenizer *t, struct tb_str line, uin
                    (int)(line.len < 64 ? line.len : 64), line.ptr);
   struct tb_str left = {line.ptr, (size_t)(cut - line.ptr)};
   struct tb_str right = {cut + 1, line.len - left.len - 1};
-  struct tb_pair_slot pair = {.rank = rank};
-  uint32_t id = 0;
+  struct tb_pair pair = {0};
   enum tb_status s = symbol(t, left, &pair.left, err);
   if (s == TB_OK) s = symbol(t, right, &pair.right, err);
-  if (s == TB_OK) s = join(t, left, right, used, &id, err);
+  if (s == TB_OK) s = join(t, left, right, used, &pair.id, err);
   if (s != TB_OK) return s;
-  pair.id1 = id + 1;
-  if (tb_pair_map_put(&t->pairs, pair)) return TB_OK;
+  if (tb_pair_map_put(&t->pairs, rank, pair)) return TB_OK;
   return tb_fail(err, TB_E_LIMIT, KEY "[%u]: too many pairs share one hash", (unsigned)rank);
 }
 
@@ -84,6 +84,9 @@ static enum tb_status read_merges(struct tb_tokenizer *t, const struct tb_gguf *
   size_t used = 0;
   const unsigned char *cursor = kv->data;
   for (uint32_t i = 0; i < kv->count && s == TB_OK; i++) s = read_merge(t, tb_gguf_next_str(&cursor), i, &used, err);
+  if (used > 0) return s;
+  tb_free(t->a, t->joined); /* the usual vocabulary: all that merges is a token */
+  t->joined = NULL;
   return s;
 }
 
@@ -103,25 +106,26 @@ enum tb_status tb_bpe_build(struct tb_tokenizer *t, const struct tb_gguf *g, str
   /* One more symbol: a byte that no text spells. */
   t->len = tb_alloc(t->a, (size_t)t->n_sym + 1, sizeof *t->len);
   if (!t->len) return no_memory(err);
-  for (uint32_t i = 0; i < t->n_sym; i++) t->len[i] = bytes_of(t->text[i]);
+  for (uint32_t i = 0; i < t->n_sym; i++) t->len[i] = bytes_of(tb_symbol_text(t, i));
   t->len[t->n_sym] = 1;
   for (unsigned b = 0; b < 256; b++) {
     char c[4];
-    t->byte_id[b] = tb_text_map_find(&t->map, t->text, c, tb_utf8_encode(tb_byte_to_char((unsigned char)b), c));
+    t->byte_id[b] = tb_text_map_find(&t->map, &t->texts, c, tb_utf8_encode(tb_byte_to_char((unsigned char)b), c));
   }
   return TB_OK;
 }
 
 static struct tb_merge_pair merge_of(const void *ctx, size_t pos, int32_t left, int32_t right) {
   (void)pos;
-  const struct tb_pair_slot *p = tb_pair_map_find(ctx, (uint32_t)left, (uint32_t)right);
-  return p ? (struct tb_merge_pair){p->rank, (int32_t)(p->id1 - 1)} : (struct tb_merge_pair){0, -1};
+  const struct tb_pair_map *pairs = ctx;
+  const int32_t rank = tb_pair_map_find(pairs, (uint32_t)left, (uint32_t)right);
+  return rank >= 0 ? (struct tb_merge_pair){(uint32_t)rank, (int32_t)pairs->all[rank].id} : (struct tb_merge_pair){0, -1};
 }
 
 /* A symbol that is no token: the tokens of its ASCII characters are all that can stand for it. */
 static bool push_spelt(struct tb_encoder *e, uint32_t sym) {
   const struct tb_tokenizer *t = e->t;
-  struct tb_str s = sym < t->n_sym ? t->text[sym] : (struct tb_str){"", 0};
+  struct tb_str s = sym < t->n_sym ? tb_symbol_text(t, sym) : (struct tb_str){"", 0};
   for (size_t i = 0; i < s.len; i++) {
     tb_token id = tb_tokenizer_find(t, s.ptr + i, 1);
     if (id >= 0 && !tb_encoder_push(e, id)) return false;

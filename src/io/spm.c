@@ -26,13 +26,13 @@ static uint32_t join_bit(const struct tb_tokenizer *t, uint32_t a, uint32_t b) {
 /* Notes all neighbours inside all tokens. A wrong "may join" (two pairs on one bit) only makes a segment longer. */
 static enum tb_status build_joins(struct tb_tokenizer *t, struct tb_error *err) {
   size_t chars = 0;
-  for (uint32_t i = 0; i < t->n_vocab; i++) chars += t->text[i].len;
+  for (uint32_t i = 0; i < t->n_vocab; i++) chars += tb_symbol_text(t, i).len;
   t->joins_mask = 1023; /* bits - 1: at least 8 for a pair, at most 1 MiB in all */
   while (t->joins_mask < (1u << 23) - 1 && t->joins_mask < 8 * chars) t->joins_mask = t->joins_mask * 2 + 1;
   t->joins = tb_calloc(t->a, (t->joins_mask + 1) / 32, sizeof *t->joins);
   if (!t->joins) return no_memory(err);
   for (uint32_t i = 0; i < t->n_vocab; i++) {
-    struct tb_str s = t->text[i];
+    struct tb_str s = tb_symbol_text(t, i);
     uint32_t prev = 0, cp;
     for (size_t k = 0, w; k < s.len && tb_token_is_text(t, (tb_token)i); k += w, prev = cp) {
       w = character(s.ptr + k, s.len - k, &cp);
@@ -77,7 +77,7 @@ enum tb_status tb_spm_build(struct tb_tokenizer *t, const struct tb_gguf *g, str
   enum tb_status s = read_scores(t, g, err);
   if (s != TB_OK) return s;
   for (uint32_t i = 0; i < t->n_vocab; i++) {
-    size_t len = t->text[i].len;
+    size_t len = tb_symbol_text(t, i).len;
     t->len[i] = len < UINT32_MAX ? (uint32_t)len : UINT32_MAX;
     if (len > t->max_len) t->max_len = len;
   }
@@ -96,7 +96,7 @@ enum tb_status tb_spm_build(struct tb_tokenizer *t, const struct tb_gguf *g, str
 /* The token that text may become, or -1. */
 static tb_token token_of(const struct tb_tokenizer *t, const char *text, size_t n) {
   if (n > t->max_len) return -1;
-  tb_token id = tb_text_map_find(&t->map, t->text, text, n);
+  tb_token id = tb_text_map_find(&t->map, &t->texts, text, n);
   return id >= 0 && tb_token_is_text(t, id) ? id : -1;
 }
 

@@ -44,10 +44,13 @@ enum tb_status tb_tokenizer_create(struct tb_tokenizer **out, const struct tb_gg
 void tb_tokenizer_free(struct tb_tokenizer *t) {
   if (!t) return;
   tb_pretok_free(t->pretok);
-  void *const blocks[] = {t->text, t->len, t->attr, t->map.slots, t->special, t->pairs.slots, t->joined, t->rank, t->joins};
+  void *const blocks[] = {t->texts.at, t->texts.more,      t->map.slots, t->len,  t->attr, t->special,
+                          t->pairs.all, t->pairs.map.slots, t->joined,    t->rank, t->joins};
   for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) tb_free(t->a, blocks[i]);
   tb_free(t->a, t);
 }
+
+static struct tb_str text_of(const struct tb_tokenizer *t, tb_token id) { return tb_symbol_text(t, (uint32_t)id); }
 
 static bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
@@ -70,7 +73,8 @@ static bool is_mark(const struct tb_tokenizer *t, tb_token id) {
   static const char *const openings[] = {"<|", "<\xef\xbd\x9c"};
   for (size_t i = 0; id >= 0 && i < sizeof openings / sizeof *openings; i++) {
     size_t n = strlen(openings[i]);
-    if (t->text[id].len > n && memcmp(t->text[id].ptr, openings[i], n) == 0) return true;
+    struct tb_str text = text_of(t, id);
+    if (text.len > n && memcmp(text.ptr, openings[i], n) == 0) return true;
   }
   return false;
 }
@@ -79,9 +83,9 @@ static bool is_mark(const struct tb_tokenizer *t, tb_token id) {
 static tb_token special_at(const struct tb_tokenizer *t, const char *text, size_t i, size_t len, const struct trust *tr) {
   bool trusted = tr->runs->trusted;
   tb_token word = tb_specials_at(t, text + i, len - i, false);
-  if (is_mark(t, word) && (!trusted || t->text[word].len > tr->end - i)) word = -1;
+  if (is_mark(t, word) && (!trusted || text_of(t, word).len > tr->end - i)) word = -1;
   tb_token control = trusted ? tb_specials_at(t, text + i, tr->end - i, true) : -1;
-  return control >= 0 && (word < 0 || t->text[control].len >= t->text[word].len) ? control : word;
+  return control >= 0 && (word < 0 || text_of(t, control).len >= text_of(t, word).len) ? control : word;
 }
 
 /* Walks over text and special tokens in turn. */
@@ -106,7 +110,7 @@ static enum tb_status encode(struct tb_encoder *e, const char *text, size_t len,
     if (id < 0) break;
     if (!tb_encoder_push(e, id)) return tb_fail(e->err, TB_E_NOMEM, "tokenizer: out of memory");
     after_special = true;
-    i += t->text[id].len;
+    i += text_of(t, id).len;
     if (t->attr[id] & TB_ATTR_RSTRIP)
       while (i < len && is_blank(text[i])) i++;
     from = i;
@@ -191,7 +195,7 @@ size_t tb_tokenizer_piece(const struct tb_tokenizer *t, tb_token id, bool specia
   if (id < 0 || (uint32_t)id >= t->n_vocab) return 0;
   struct out o = {.buf = buf, .cap = cap};
   unsigned attr = t->attr[id];
-  struct tb_str s = t->text[id];
+  struct tb_str s = text_of(t, id);
   if (attr & (TB_ATTR_CONTROL | TB_ATTR_UNKNOWN)) {
     if (special || attr & TB_ATTR_SHOWN) put(&o, s.ptr, s.len);
   } else if (attr & TB_ATTR_USER) {
@@ -215,6 +219,6 @@ tb_token tb_tokenizer_eos(const struct tb_tokenizer *t) { return t->eos; }
 bool tb_tokenizer_space_prefix(const struct tb_tokenizer *t) { return t->add_space_prefix; }
 
 tb_token tb_tokenizer_find(const struct tb_tokenizer *t, const char *text, size_t len) {
-  tb_token id = tb_text_map_find(&t->map, t->text, text, len);
+  tb_token id = tb_text_map_find(&t->map, &t->texts, text, len);
   return (uint32_t)id < t->n_vocab ? id : -1;
 }

@@ -10,7 +10,7 @@
 
 enum {
   TB_VOCAB_MAX = 1 << 22,   /* tokens; the largest vocabularies have 2^18 */
-  TB_MERGES_MAX = 1 << 22,
+  TB_MERGES_MAX = (1 << 22) - 1,
   TB_SPECIAL_MAX = 1024,    /* bytes of a token that is looked for in text */
 };
 
@@ -28,6 +28,9 @@ enum {
   TB_ATTR_SHOWN = 1 << 8,  /* part of the answer's text although it is a control token */
 };
 
+/* A merge makes at most three symbols. */
+_Static_assert(TB_VOCAB_MAX + 3 * TB_MERGES_MAX <= TB_MAP_MAX, "every symbol has its slot");
+
 struct tb_tokenizer {
   const struct tb_allocator *a;
   bool is_spm;
@@ -37,11 +40,10 @@ struct tb_tokenizer {
 
   /* Symbols: the tokens, then (BPE) texts that only occur inside merges, then placeholders for what is in no table. */
   uint32_t n_sym;
-  struct tb_str *text;
-  size_t cap_text;
+  struct tb_texts texts;
   uint32_t *len;    /* BPE: bytes that the symbol stands for; SPM: bytes of its text */
   uint16_t *attr;   /* of the tokens */
-  struct tb_text_map map;
+  struct tb_map map; /* of the texts */
   tb_token byte_id[256]; /* BPE: symbol of a byte; SPM: <0xXX> token. -1: none */
 
   /* Tokens that are looked for in text, sorted by text. */
@@ -62,6 +64,10 @@ struct tb_tokenizer {
   uint32_t *joins;  /* bit set over hashed pairs of characters that are neighbours in some token */
   uint32_t joins_mask;
 };
+
+static inline struct tb_str tb_symbol_text(const struct tb_tokenizer *t, uint32_t id) {
+  return tb_text(&t->texts, id);
+}
 
 /* One call of tb_tokenizer_encode. */
 struct tb_encoder {

@@ -10,31 +10,31 @@ static int compare(struct tb_str a, struct tb_str b) {
 }
 
 /* Heap sort: no memory, no recursion, n log n whatever the vocabulary. */
-static void sift(uint32_t *v, size_t n, size_t i, const struct tb_str *text) {
+static void sift(uint32_t *v, size_t n, size_t i, const struct tb_texts *texts) {
   for (size_t c; (c = 2 * i + 1) < n; i = c) {
-    if (c + 1 < n && compare(text[v[c]], text[v[c + 1]]) < 0) c++;
-    if (compare(text[v[i]], text[v[c]]) >= 0) return;
+    if (c + 1 < n && compare(tb_text(texts, v[c]), tb_text(texts, v[c + 1])) < 0) c++;
+    if (compare(tb_text(texts, v[i]), tb_text(texts, v[c])) >= 0) return;
     uint32_t x = v[i];
     v[i] = v[c];
     v[c] = x;
   }
 }
 
-static void sort(uint32_t *v, size_t n, const struct tb_str *text) {
-  for (size_t i = n / 2; i-- > 0;) sift(v, n, i, text);
+static void sort(uint32_t *v, size_t n, const struct tb_texts *texts) {
+  for (size_t i = n / 2; i-- > 0;) sift(v, n, i, texts);
   while (n > 1) {
     uint32_t x = v[--n];
     v[n] = v[0];
     v[0] = x;
-    sift(v, n, 0, text);
+    sift(v, n, 0, texts);
   }
 }
 
 /* Of tokens with the same text only the one that the table knows. */
 static bool is_special(const struct tb_tokenizer *t, uint32_t id) {
-  struct tb_str s = t->text[id];
+  struct tb_str s = tb_symbol_text(t, id);
   return s.len > 0 && t->attr[id] & (TB_ATTR_CONTROL | TB_ATTR_UNKNOWN | TB_ATTR_USER) &&
-         tb_text_map_find(&t->map, t->text, s.ptr, s.len) == (tb_token)id;
+         tb_text_map_find(&t->map, &t->texts, s.ptr, s.len) == (tb_token)id;
 }
 
 static bool is_control(const struct tb_tokenizer *t, uint32_t id) {
@@ -42,7 +42,7 @@ static bool is_control(const struct tb_tokenizer *t, uint32_t id) {
 }
 
 static unsigned char byte_at(const struct tb_tokenizer *t, uint32_t i, size_t depth) {
-  return (unsigned char)t->text[t->special[i]].ptr[depth];
+  return (unsigned char)tb_symbol_text(t, t->special[i]).ptr[depth];
 }
 
 enum tb_status tb_specials_build(struct tb_tokenizer *t, struct tb_error *err) {
@@ -52,15 +52,16 @@ enum tb_status tb_specials_build(struct tb_tokenizer *t, struct tb_error *err) {
   uint32_t n = 0;
   for (uint32_t id = 0; id < t->n_vocab; id++) {
     if (!is_special(t, id)) continue;
-    if (t->text[id].len > TB_SPECIAL_MAX)
+    struct tb_str text = tb_symbol_text(t, id);
+    if (text.len > TB_SPECIAL_MAX)
       return tb_fail(err, TB_E_LIMIT, "tokenizer.ggml.tokens[%u]: a special token of %zu bytes, at most %d are supported",
-                     id, t->text[id].len, TB_SPECIAL_MAX);
+                     id, text.len, TB_SPECIAL_MAX);
     t->special[n++] = id;
-    unsigned char c = (unsigned char)t->text[id].ptr[0];
+    unsigned char c = (unsigned char)text.ptr[0];
     t->special_starts[1][c] = true;
     if (!is_control(t, id)) t->special_starts[0][c] = true;
   }
-  sort(t->special, n, t->text);
+  sort(t->special, n, &t->texts);
   for (uint32_t c = 0, i = 0; c <= 256; c++) {
     while (i < n && byte_at(t, i, 0) < c) i++;
     t->special_first[c] = i;
@@ -84,7 +85,7 @@ tb_token tb_specials_at(const struct tb_tokenizer *t, const char *s, size_t n, b
   uint32_t lo = t->special_first[c], hi = t->special_first[c + 1];
   tb_token found = -1;
   for (size_t depth = 1; lo < hi; depth++) {
-    for (; lo < hi && t->text[t->special[lo]].len == depth; lo++)
+    for (; lo < hi && tb_symbol_text(t, t->special[lo]).len == depth; lo++)
       if (control || !is_control(t, t->special[lo])) found = (tb_token)t->special[lo];
     if (depth == n) break;
     c = (unsigned char)s[depth];

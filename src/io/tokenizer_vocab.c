@@ -24,13 +24,19 @@ static enum tb_status read_texts(struct tb_tokenizer *t, const struct tb_gguf *g
   if (kv->count > TB_VOCAB_MAX)
     return tb_fail(err, TB_E_LIMIT, KEY "tokens: %llu tokens, at most %d are supported", (unsigned long long)kv->count,
                    TB_VOCAB_MAX);
+  if (kv->bytes > UINT32_MAX)
+    return tb_fail(err, TB_E_LIMIT, KEY "tokens: %llu bytes of text, at most 4 GiB are supported",
+                   (unsigned long long)kv->bytes);
   t->n_vocab = t->n_sym = (uint32_t)kv->count;
-  t->cap_text = t->n_vocab;
-  t->text = tb_alloc(t->a, t->n_vocab, sizeof *t->text);
+  uint32_t *at = tb_alloc(t->a, t->n_vocab, sizeof *at);
+  t->texts = (struct tb_texts){.strings = kv->data, .at = at, .n = t->n_vocab};
   t->attr = tb_calloc(t->a, t->n_vocab, sizeof *t->attr);
-  if (!t->text || !t->attr) return tb_fail(err, TB_E_NOMEM, "tokenizer: out of memory");
+  if (!at || !t->attr) return tb_fail(err, TB_E_NOMEM, "tokenizer: out of memory");
   const unsigned char *cursor = kv->data;
-  for (uint32_t i = 0; i < t->n_vocab; i++) t->text[i] = tb_gguf_next_str(&cursor);
+  for (uint32_t i = 0; i < t->n_vocab; i++) {
+    at[i] = (uint32_t)(cursor - t->texts.strings);
+    tb_gguf_next_str(&cursor);
+  }
   return TB_OK;
 }
 
@@ -189,11 +195,10 @@ static enum tb_status read_ids(struct tb_tokenizer *t, const struct tb_gguf *g, 
 }
 
 static enum tb_status build_map(struct tb_tokenizer *t, struct tb_error *err) {
-  if (!tb_text_map_init(&t->map, t->a, t->n_vocab)) return tb_fail(err, TB_E_NOMEM, "tokenizer: out of memory");
-  for (uint32_t i = 0; i < t->n_vocab; i++)
-    if (t->text[i].len > 0 && !tb_text_map_put(&t->map, t->text, i))
-      return tb_fail(err, TB_E_LIMIT, KEY "tokens[%u]: too many texts share one hash", (unsigned)i);
-  return TB_OK;
+  if (!tb_map_init(&t->map, t->a, t->n_vocab)) return tb_fail(err, TB_E_NOMEM, "tokenizer: out of memory");
+  const uint32_t filled = tb_text_map_fill(&t->map, &t->texts, t->n_vocab);
+  if (filled == t->n_vocab) return TB_OK;
+  return tb_fail(err, TB_E_LIMIT, KEY "tokens[%u]: too many texts share one hash", (unsigned)filled);
 }
 
 enum tb_status tb_vocab_read(struct tb_tokenizer *t, const struct tb_gguf *g, struct tb_error *err) {

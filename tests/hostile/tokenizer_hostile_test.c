@@ -204,23 +204,27 @@ static void test_collisions(void **state) {
   enum { N = 3000 };
   static char texts[N][9];
   static struct tb_str strs[N];
-  struct tb_text_map map = {0};
+  const struct tb_texts all = {.more = strs};
+  struct tb_map map = {0};
   struct tb_pair_map pairs = {0};
   for (int i = 0; i < N; i++) {
     snprintf(texts[i], sizeof *texts, "%08d", i);
     strs[i] = (struct tb_str){texts[i], 8};
   }
-  assert_true(tb_text_map_init(&map, &tb_system_allocator, 900));
-  assert_true(tb_pair_map_init(&pairs, &tb_system_allocator, 900));
+  assert_true(tb_map_init(&map, &tb_system_allocator, 900));
+  assert_true(tb_map_init(&pairs.map, &tb_system_allocator, 900));
+  pairs.all = tb_alloc(&tb_system_allocator, N, sizeof *pairs.all);
+  assert_non_null(pairs.all);
   uint32_t n = 0, n_pairs = 0;
-  while (n < N && tb_text_map_put(&map, strs, n)) n++;
-  while (n_pairs < N && tb_pair_map_put(&pairs, (struct tb_pair_slot){n_pairs, 7, n_pairs, n_pairs + 1})) n_pairs++;
+  while (n < N && tb_text_map_put(&map, &all, n)) n++;
+  while (n_pairs < N && tb_pair_map_put(&pairs, n_pairs, (struct tb_pair){n_pairs, 7, n_pairs})) n_pairs++;
   assert_in_range(n, 901, 2047);
   assert_in_range(n_pairs, 901, 2047);
-  for (uint32_t i = 0; i < n; i++) assert_int_equal(tb_text_map_find(&map, strs, texts[i], 8), i);
-  for (uint32_t i = 0; i < n_pairs; i++) assert_int_equal(tb_pair_map_find(&pairs, i, 7)->rank, i);
+  for (uint32_t i = 0; i < n; i++) assert_int_equal(tb_text_map_find(&map, &all, texts[i], 8), i);
+  for (uint32_t i = 0; i < n_pairs; i++) assert_int_equal(tb_pair_map_find(&pairs, i, 7), i);
   tb_free(&tb_system_allocator, map.slots);
-  tb_free(&tb_system_allocator, pairs.slots);
+  tb_free(&tb_system_allocator, pairs.all);
+  tb_free(&tb_system_allocator, pairs.map.slots);
 }
 
 /* --------------------------------------------------------------------------------------------- damaged anywhere */
