@@ -223,7 +223,8 @@ bool tb_cache_spilled(const struct tb_cache_config *config);
 void tb_cache_append(struct tb_cache *c, uint32_t layer, float *k, float *v);
 
 /* out[i] (n_head·d_v) = attention of the step's token i (q: n rows of n_head·d_k, RoPE applied, not scaled) over all
- * tokens up to its own. q NULL: nothing is computed, the tokens are only put where they stay. */
+ * tokens up to its own; where d_k = d_v, out may be q's memory. q NULL: nothing is computed, the tokens are only put where
+ * they stay. */
 void tb_cache_attend(struct tb_cache *c, uint32_t layer, const float *q, float *out);
 
 /* What a saved cache consists of: its length, `tb_cache_state_words` numbers, and pieces of memory. */

@@ -154,6 +154,11 @@ static bool parse(struct bench_args *a) {
 /* ------------------------------------------------------------------------------------------------------------- tests
  */
 
+/* Without -ub it is the model's. */
+static void set_ubatch(struct bench_args *a, const struct bench_model *m) {
+  if (!a->lists[LIST_UB].n) a->ubatch.v[0] = m->info.n_batch;
+}
+
 /* llama.cpp computes min(batch, ubatch) tokens together. */
 static uint32_t batch_of(uint32_t batch, uint32_t ubatch) {
   return batch < ubatch ? batch : ubatch;
@@ -317,7 +322,7 @@ static int run_tests(struct run *run, struct bench_model *m) {
   return CLI_OK;
 }
 
-/* The planner's cache, for the longest of the tests. */
+/* The planner's cache, for the longest of the tests. Without -b and -ub it knows what the model's batch is. */
 static int plan_cache(struct bench_args *a, const struct bench_model *m) {
   struct tb_context_options o = a->options.context;
   struct plan_text *plan = &a->plan[a->n_plans - 1];
@@ -327,7 +332,7 @@ static int plan_cache(struct bench_args *a, const struct bench_model *m) {
   for (size_t i = 0; !a->sweep && test_of(a, i, &t); i++) {
     const uint32_t n = t.n_depth + t.n_prompt + t.n_gen;
     if (n > o.n_ctx) o.n_ctx = n;
-    if (t.n_batch > o.n_batch) o.n_batch = t.n_batch;
+    if ((a->lists[LIST_B].n || a->lists[LIST_UB].n) && t.n_batch > o.n_batch) o.n_batch = t.n_batch;
     if (t.n_threads > o.n_threads) o.n_threads = t.n_threads;
   }
   if (o.n_batch > o.n_ctx) o.n_batch = o.n_ctx;
@@ -341,6 +346,7 @@ static int plan_cache(struct bench_args *a, const struct bench_model *m) {
 
 static int run_model(struct run *run, struct bench_args *a, struct bench_model *m) {
   struct bench_test t;
+  set_ubatch(a, m);
   test_of(a, 0, &t);
   if (a->auto_threads) {
     const struct bench_test probe = {.type_k = t.type_k, .type_v = t.type_v, .plan = t.plan, .n_batch = t.n_batch};
@@ -435,7 +441,7 @@ int cmd_bench(int argc, char **argv) {
       {"-pg", NULL, CLI_LIST, &a.pairs, 0, 0, "P,N", "a prompt of P tokens and then N generated ones"},
       {"-d", "--n-depth", CLI_LIST, &a.lists[LIST_D], 0, 0, "LIST", "tokens in the cache before the test (0)"},
       {"-b", "--batch-size", CLI_LIST, &a.lists[LIST_B], 0, 0, "LIST", "as in llama-bench (2048)"},
-      {"-ub", "--ubatch-size", CLI_LIST, &a.lists[LIST_UB], 0, 0, "LIST", "prompt tokens computed together (512)"},
+      {"-ub", "--ubatch-size", CLI_LIST, &a.lists[LIST_UB], 0, 0, "LIST", "prompt tokens computed together (512; small models 256)"},
       {"-t", "--threads", CLI_LIST, &a.lists[LIST_T], 0, 0, "LIST",
        "threads (0: the performance cores; auto: tried out)"},
       CLI_CPU_OPTIONS(a.cpus),

@@ -116,7 +116,7 @@ int cmd_chat(int argc, char **argv) {
       {"-n", "--predict", CLI_I32, &a.n_predict, -1, INT32_MAX, "N",
        "most tokens of an answer (-1: until the model ends)"},
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 0, 1u << 30, "N", "context in tokens (0: the model's, as memory allows)"},
-      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
+      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512; small models 256)"},
       {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
       CLI_CPU_OPTIONS(a.cpus),
       {"-s", "--seed", CLI_U64, &a.sampler.seed, 0, 0, "N", "seed of the sampler (default: from the clock)"},

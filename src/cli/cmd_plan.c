@@ -338,7 +338,7 @@ int cmd_plan(int argc, char **argv) {
        "instead of a file: a shape and a weight type, llama-3.2-1b:q4_0"},
       CLI_MEMORY_OPTIONS(a.memory),
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 0, 1u << 30, "N", "context in tokens (0: chosen)"},
-      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
+      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512; small models 256)"},
       {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
       CLI_CACHE_TYPE_OPTIONS(a.cache),
       CLI_CACHE_OPTIONS(a.cache),

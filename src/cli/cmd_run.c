@@ -382,7 +382,7 @@ int cmd_run(int argc, char **argv) {
       {NULL, "--tokens", CLI_STRING, &a.tokens, 0, 0, "FILE", "token ids instead of text"},
       {"-n", "--predict", CLI_I32, &a.n_predict, -1, INT32_MAX, "N", "tokens to generate (-1: until the model ends)"},
       {"-c", "--ctx-size", CLI_U32, &a.n_ctx, 0, 1u << 30, "N", "context in tokens (0: the model's, as memory allows)"},
-      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512)"},
+      {"-b", "--batch-size", CLI_U32, &a.n_batch, 1, 4096, "N", "prompt tokens computed together (512; small models 256)"},
       {"-t", "--threads", CLI_U32, &a.threads, 1, TB_MAX_THREADS, "N", "threads (default: the performance cores)"},
       CLI_CPU_OPTIONS(a.cpus),
       {"-s", "--seed", CLI_STRING, &a.seed, 0, 0, "N", "seed of the sampler (default: from the clock)"},

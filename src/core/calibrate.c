@@ -67,8 +67,11 @@ static enum tb_status open_context(struct tb_context **ctx, const struct tb_mode
   uint32_t n_ctx = o->n_ctx ? o->n_ctx : CTX;
   if (n_ctx > model->hp.n_ctx_train && !o->n_ctx) n_ctx = model->hp.n_ctx_train;
   if (n_ctx > n_tokens) n_ctx = (uint32_t)n_tokens;
-  const struct tb_context_options options = {
-      .n_ctx = n_ctx, .n_batch = o->n_batch, .n_threads = o->n_threads, .type_k = "f32", .type_v = "f32"};
+  const struct tb_context_options options = {.n_ctx = n_ctx,
+                                             .n_batch = o->n_batch ? o->n_batch : TB_CONTEXT_BATCH,
+                                             .n_threads = o->n_threads,
+                                             .type_k = "f32",
+                                             .type_v = "f32"};
   return tb_context_create(ctx, model, &options, err);
 }
 

@@ -31,6 +31,7 @@ struct proxy {
   struct seen seen[2];
   float *merged[2][2]; /* outputs of two layers, sides */
   float *out;          /* n_at × widest attention output */
+  float *difference;   /* of one and the exact one */
   float *y;            /* n_at × n_embd */
   unsigned char *block;
   enum tb_status status;
@@ -59,6 +60,7 @@ static void carve(struct proxy *o, struct tb_arena *a) {
     o->merged[i][1] = tb_carve(a, o->n_at * out, sizeof(float));
   }
   o->out = tb_carve(a, o->n_at * out, sizeof(float));
+  o->difference = tb_carve(a, o->n_at * out, sizeof(float));
   o->y = tb_carve(a, (size_t)o->n_at * m->hp.n_embd, sizeof(float));
 }
 
@@ -86,12 +88,13 @@ static double error_of(struct proxy *o, const struct tb_pass *p, uint32_t il, co
   const struct tb_layer *l = &p->model->layers[il];
   const float *exact = o->seen[il % 2].exact;
   const size_t width = (size_t)l->n_head * l->d_v;
-  struct tb_pass pass = *p; /* its buffer is free at this point: the attention's output will be there */
+  struct tb_pass pass = *p; /* its codes' memory is free at this point: the attention's output will be there */
   pass.n = o->n_at;
   pass.act.k = width;
+  pass.act.f = o->difference;
   pass.in = &pass.act;
   for (size_t i = 0; i < o->n_at * width; i++)
-    pass.act.f[i] = out[i] - exact[i];
+    o->difference[i] = out[i] - exact[i];
   tb_act_quantize(&pass, &pass.act);
   tb_op_head(&pass, &l->wo, 0, o->n_at, o->y);
   double sum = 0;

@@ -121,15 +121,16 @@ static struct tb_cache_config cache_config(const struct tb_context *c, uint32_t 
                                   .spill_dir = c->spill_dir};
 }
 
-static void carve_acts(struct tb_arena *a, struct tb_act_buffer *b, size_t n, size_t width, bool floats) {
-  b->f = floats ? tb_carve(a, n * width, sizeof *b->f) : NULL;
+/* Room for n activations of `width` values, or floats of fewer; 0: only codes. */
+static void carve_acts(struct tb_arena *a, struct tb_act_buffer *b, size_t n, size_t width, size_t floats) {
+  b->f = floats ? tb_carve(a, n * floats, sizeof *b->f) : NULL;
   b->q = tb_carve(a, n * width, sizeof *b->q);
   b->d = tb_carve(a, n * (width / 32 + 1), sizeof *b->d);
   b->s = tb_carve(a, n * (width / 16 + 1), sizeof *b->s);
 }
 
 struct widths {
-  size_t inner, gated, q, k, v; /* widest of all layers */
+  size_t inner, floats, gated, q, k, v; /* widest of all layers; floats: what of inner needs its own */
 };
 
 static void at_least(size_t *most, size_t x) {
@@ -137,10 +138,11 @@ static void at_least(size_t *most, size_t x) {
 }
 
 static struct widths find_widths(const struct tb_model *m) {
-  struct widths w = {.inner = m->hp.n_embd};
+  struct widths w = {.inner = m->hp.n_embd, .floats = m->hp.n_embd};
   for (uint32_t i = 0; i < m->hp.n_layer; i++) {
     const struct tb_layer *l = &m->layers[i];
     at_least(&w.inner, (size_t)l->n_head * l->d_v);
+    if (l->d_k != l->d_v) at_least(&w.floats, (size_t)l->n_head * l->d_v);
     at_least(&w.gated, l->n_ff);
     at_least(&w.q, (size_t)l->n_head * l->d_k);
     at_least(&w.k, (size_t)l->n_kv * l->d_k);
@@ -159,7 +161,7 @@ static void carve_shared(struct tb_context *c, struct tb_arena *a, size_t n, con
   c->pass.q = tb_carve(a, n * w->q, sizeof(float));
   c->pass.k = tb_carve(a, n * w->k, sizeof(float));
   c->pass.v = tb_carve(a, n * w->v, sizeof(float));
-  carve_acts(&gated, &c->pass.gated, n, w->gated, hp->wide_floats);
+  carve_acts(&gated, &c->pass.gated, n, w->gated, hp->wide_floats ? w->gated : 0);
   at_least(&a->used, gated.used);
   need->activations = a->used;
   c->logits = tb_carve(&logits, hp->n_vocab, sizeof(float));
@@ -176,7 +178,7 @@ static void carve(struct tb_context *c, struct tb_arena *a, uint32_t n_ctx, stru
   const struct widths w = find_widths(m);
   struct tb_pass *p = &c->pass;
   p->x = tb_carve(a, n * m->hp.n_embd, f);
-  carve_acts(a, &p->act, n, w.inner, true);
+  carve_acts(a, &p->act, n, w.inner, w.floats);
   carve_shared(c, a, n, &w, need);
   size_t before = a->used;
   p->scratch_bytes = TB_GEMM_SCRATCH + 2 * n * TB_TILE_ROWS * f;
@@ -198,6 +200,14 @@ void tb_context_count(const struct tb_model *m, uint32_t n_ctx, uint32_t n_batch
   struct tb_arena a = {0};
   carve(&c, &a, n_ctx, need);
   need->objects = sizeof c + m->hp.n_layer * (sizeof *c.plan + sizeof *c.shapes);
+}
+
+/* Half of a batch costs 1 to 2 % of a prompt's speed. A small model's buffers are worth that: what a process takes
+ * beside weights and cache is to stay below 5 % of both (bench/README.md). */
+uint32_t tb_context_default_batch(const struct tb_model *m, uint64_t file_bytes) {
+  struct tb_context_need need;
+  tb_context_count(m, TB_CONTEXT_BATCH, TB_CONTEXT_BATCH, 1, &need);
+  return need.activations > file_bytes / 32 ? TB_CONTEXT_BATCH / 2 : TB_CONTEXT_BATCH;
 }
 
 /* All bytes a context of n_ctx tokens allocates. */
@@ -293,7 +303,7 @@ enum tb_status tb_context_create(struct tb_context **out, const struct tb_model 
   struct tb_context *c = tb_calloc(&model->alloc, 1, sizeof *c);
   if (!c) return tb_fail(err, TB_E_NOMEM, "context: out of memory");
   c->model = model;
-  c->n_batch = o->n_batch ? o->n_batch : TB_CONTEXT_BATCH;
+  c->n_batch = o->n_batch ? o->n_batch : tb_context_default_batch(model, tb_gguf_file_bytes(model->gguf));
   c->n_threads = o->n_threads ? o->n_threads : tb_performance_cores();
   c->spill_dir = o->kv_spill;
   status = build(c, o, err);

@@ -27,7 +27,10 @@ struct tb_context {
   uint64_t cache_bytes, memory_bytes;
 };
 
-enum { TB_CONTEXT_BATCH = 512 }; /* the default n_batch */
+enum { TB_CONTEXT_BATCH = 512 };
+/* The default n_batch: TB_CONTEXT_BATCH, or half of it for a small model. Only hp and layers are read.
+ * file_bytes: of the model. */
+uint32_t tb_context_default_batch(const struct tb_model *m, uint64_t file_bytes);
 
 /* Bytes that a context allocates beside its cache, counted by the code that allocates them. */
 struct tb_context_need {

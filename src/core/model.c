@@ -1,4 +1,4 @@
-#include "core/model.h"
+#include "core/context.h"
 
 #include <string.h>
 #include "io/mapfile.h"
@@ -168,6 +168,7 @@ void tb_model_get_info(const struct tb_model *m, struct tb_model_info *info) {
       .n_params = count_params(m->gguf),
       .file_bytes = tb_gguf_file_bytes(m->gguf),
       .bytes_per_token = bytes_per_token(m),
+      .n_batch = tb_context_default_batch(m, tb_gguf_file_bytes(m->gguf)),
       .macs_per_token = macs_per_token(m),
       .shared_storage = m->shared_storage,
   };

@@ -144,7 +144,7 @@ static void keep_rows(const struct tb_pass *p, float *rows, uint32_t n, size_t w
 
 static void keep_wanted(struct tb_pass *p) {
   keep_rows(p, p->x, p->wanted, p->model->hp.n_embd);
-  keep_rows(p, p->act.f, p->wanted, p->act.k);
+  keep_rows(p, p->attended.f, p->wanted, p->attended.k);
   p->n = p->wanted;
 }
 
@@ -152,9 +152,11 @@ void tb_op_attention(struct tb_pass *p, uint32_t il) {
   const struct tb_layer *l = &p->model->layers[il];
   if (p->observe) p->observe(p->observer, p, il);
   tb_cache_append(p->cache, il, p->k, p->v);
-  p->act.k = (size_t)l->n_head * l->d_v;
-  tb_cache_attend(p->cache, il, p->q, p->act.f);
+  p->attended = p->act;
+  p->attended.k = (size_t)l->n_head * l->d_v;
+  if (l->d_k == l->d_v) p->attended.f = p->q;
+  tb_cache_attend(p->cache, il, p->q, p->attended.f);
   if (il + 1 == p->model->hp.n_layer && p->wanted < p->n) keep_wanted(p);
-  tb_act_quantize(p, &p->act);
-  p->in = &p->act;
+  tb_act_quantize(p, &p->attended);
+  p->in = &p->attended;
 }

@@ -32,7 +32,8 @@ struct tb_pass {
                       their number */
   const tb_token *tokens;
   float *x;                  /* residual stream: n × n_embd */
-  struct tb_act_buffer act;       /* a norm's or the attention's output */
+  struct tb_act_buffer act;       /* a norm's output */
+  struct tb_act_buffer attended;  /* the attention's: codes in act's memory, f in that of q where heads are of one size */
   struct tb_act_buffer gated;     /* the gate's; f only where hp.wide_floats. In the memory of q, k and v */
   const struct tb_act_buffer *in; /* the one of them that the next matrix multiplies */
   float *q, *k, *v;               /* n × heads × head size */
@@ -57,7 +58,7 @@ void tb_op_qkv(struct tb_pass *p, const struct tb_layer *l);
 void tb_op_head_norm(struct tb_pass *p, const struct tb_layer *l);
 /* Rotates q and k by their positions. */
 void tb_op_rope(struct tb_pass *p, const struct tb_layer *l);
-/* Appends k and v to the cache; in = act ← attention of q, quantised (in the last layer: of the tokens wanted). */
+/* Appends k and v to the cache; in = attended ← attention of q, quantised (in the last layer: of the tokens wanted). */
 void tb_op_attention(struct tb_pass *p, uint32_t il);
 /* x ← x + W·in + b. */
 void tb_op_add_linear(struct tb_pass *p, const struct tb_weight *w, const float *bias);

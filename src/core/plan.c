@@ -49,7 +49,7 @@ bool tb_plan_text_append(void *user, const char *s, size_t n) {
 static enum tb_status make(struct tb_plan *p, struct tb_error *err) {
   const uint32_t n_layer = p->subject.model.hp.n_layer;
   struct tb_context_options *o = &p->options.context;
-  if (!o->n_batch) o->n_batch = TB_CONTEXT_BATCH;
+  if (!o->n_batch) o->n_batch = tb_context_default_batch(&p->subject.model, p->subject.file_bytes);
   if (!o->n_threads) o->n_threads = tb_performance_cores();
   p->answer.lines = tb_calloc(&p->alloc, n_layer, sizeof *p->answer.lines);
   p->shapes = tb_calloc(&p->alloc, n_layer, sizeof *p->shapes);

@@ -78,6 +78,7 @@ struct tb_model_info {
   uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv;
   uint64_t n_params;        /* elements of all tensors */
   uint64_t file_bytes;      /* of all parts */
+  uint32_t n_batch;         /* prompt tokens computed together, where tb_context_options says nothing */
   uint64_t bytes_per_token; /* of weights read to compute one token */
   uint64_t macs_per_token;  /* multiplications with weights to compute one token of a prompt, whose logits nobody wants */
   bool shared_storage;      /* the file lies on Android's storage for all apps, which is slow to map: better a copy */
@@ -129,7 +130,7 @@ struct tb_context;
 
 struct tb_context_options {
   uint32_t n_ctx;      /* tokens of context; 0: the model's, but never more than fits in memory */
-  uint32_t n_batch;    /* prompt tokens computed together; 0: 512 */
+  uint32_t n_batch;    /* prompt tokens computed together; 0: 512, for small models 256 (tb_model_info.n_batch) */
   uint32_t n_threads;  /* 0: the performance cores */
   const char *type_k;  /* cache types, llama.cpp's names and ours; NULL: "f16" */
   const char *type_v;

@@ -149,7 +149,8 @@ static void step(struct rig *r, uint32_t from, uint32_t to, float *out) {
       memcpy(v + i * KV * D, values + at, KV * D * sizeof *v);
     }
     tb_cache_append(r->cache, layer, k, v);
-    tb_cache_attend(r->cache, layer, queries + (size_t)from * HEADS * D, o);
+    memcpy(o, queries + (size_t)from * HEADS * D, n * HEADS * D * sizeof *o);
+    tb_cache_attend(r->cache, layer, o, o); /* in place, as the decoder has it */
   }
   if (out) memcpy(out, o, n * HEADS * D * sizeof *o);
   free(k);
