@@ -34,10 +34,11 @@ static inline uint32_t tb_map_next(const struct tb_map *m, uint32_t hash, uint32
 
 /* ------------------------------------------------------------------------------------------------------------- texts */
 
-/* Texts of symbols. The first n are strings of a GGUF array, which must live as long, and take 4 bytes each. */
+/* Texts of symbols. The first n are strings of a GGUF array, which must live as long, and take 4 bytes each: a text ends
+ * where the next string begins. Lengths are not read again, a file that changes meanwhile must not lead astray. */
 struct tb_texts {
-  const unsigned char *strings;
-  uint32_t *at; /* where string i begins */
+  const char *strings;
+  uint32_t *at; /* n + 1: where the text of string i begins, behind its length; the last as if there were one more */
   uint32_t n, n_more;
   struct tb_str *more; /* of symbols n, n+1 … */
   size_t cap_more;
@@ -45,8 +46,7 @@ struct tb_texts {
 
 static inline struct tb_str tb_text(const struct tb_texts *t, uint32_t id) {
   if (id >= t->n) return t->more[id - t->n];
-  const unsigned char *string = t->strings + t->at[id];
-  return tb_gguf_next_str(&string);
+  return (struct tb_str){t->strings + t->at[id], t->at[id + 1] - t->at[id] - sizeof(uint64_t)};
 }
 
 /* Puts the text of `id` in; an equal text that is there already loses its place to the new id. False: too many

@@ -24,19 +24,18 @@ static enum tb_status read_texts(struct tb_tokenizer *t, const struct tb_gguf *g
   if (kv->count > TB_VOCAB_MAX)
     return tb_fail(err, TB_E_LIMIT, KEY "tokens: %llu tokens, at most %d are supported", (unsigned long long)kv->count,
                    TB_VOCAB_MAX);
-  if (kv->bytes > UINT32_MAX)
+  if (kv->bytes > UINT32_MAX - sizeof(uint64_t))
     return tb_fail(err, TB_E_LIMIT, KEY "tokens: %llu bytes of text, at most 4 GiB are supported",
                    (unsigned long long)kv->bytes);
   t->n_vocab = t->n_sym = (uint32_t)kv->count;
-  uint32_t *at = tb_alloc(t->a, t->n_vocab, sizeof *at);
-  t->texts = (struct tb_texts){.strings = kv->data, .at = at, .n = t->n_vocab};
+  uint32_t *at = tb_alloc(t->a, (size_t)t->n_vocab + 1, sizeof *at);
+  t->texts = (struct tb_texts){.strings = (const char *)kv->data, .at = at, .n = t->n_vocab};
   t->attr = tb_calloc(t->a, t->n_vocab, sizeof *t->attr);
   if (!at || !t->attr) return tb_fail(err, TB_E_NOMEM, "tokenizer: out of memory");
   const unsigned char *cursor = kv->data;
-  for (uint32_t i = 0; i < t->n_vocab; i++) {
-    at[i] = (uint32_t)(cursor - t->texts.strings);
-    tb_gguf_next_str(&cursor);
-  }
+  for (uint32_t i = 0; i < t->n_vocab; i++)
+    at[i] = (uint32_t)(tb_gguf_next_str(&cursor).ptr - t->texts.strings);
+  at[t->n_vocab] = (uint32_t)((const char *)cursor - t->texts.strings + (ptrdiff_t)sizeof(uint64_t));
   return TB_OK;
 }
 
