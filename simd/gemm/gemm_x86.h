@@ -9,6 +9,9 @@
  *   have no offset, add[part][16] = d · Σ q                                          (sums over the part's values)
  * so that offsets cost nothing in the tile, and minima one multiply-add.
  *
+ * With many columns all rows' panels of GEMM_KC values come before the next GEMM_KC values: the columns' part stays in the
+ * second-level cache meanwhile, which all of k does not. With few, rows are read in the order of memory.
+ *
  * Every output is summed in the order of k, one group after the other, through y where k is longer than GEMM_KC:
  * the same operations however rows and columns are cut. */
 #ifndef TB_SIMD_GEMM_GEMM_X86_H
@@ -21,6 +24,8 @@ enum {
   GEMM_KC = 512, /* 32 rows of 512 codes with their scales stay in a first-level cache of 32 KiB */
   GEMM_GROUPS = GEMM_KC / 32,
   GEMM_NC = 512,       /* columns per pass over a panel */
+  GEMM_MANY = 192,     /* columns: see above; between 128 and 256 both orders are as fast */
+  RECORDS_AHEAD = 16,  /* columns: what records are made of is a line apart for each, in another core's cache */
   VECTOR_BYTES = 4 * TB_LANES,
   PANEL_BYTES = 40 * 1024,  /* most that a panel takes: 16 groups of 2 · (16 + 4) vectors of 64 bytes */
   RECORD_BYTES = TB_GEMM_SCRATCH - TB_GEMM_KEPT - PANEL_BYTES
@@ -143,15 +148,45 @@ struct gemm_job {
 };
 
 static void make_records(const struct gemm_job *j, size_t from, size_t to) {
-  const size_t floats = record_floats(j->kind->parts), k = j->x->k;
+  const size_t floats = record_floats(j->kind->parts), k = j->x->k, end = j->col + j->cols;
   const struct kept these = {j->x->id, j->kind, j->col, from};
   if (these.id && !memcmp(j->kept, &these, sizeof these)) return;
   *j->kept = these;
   float *record = j->records;
   for (size_t i = from; i < to; i += GEMM_KC) {
     const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
-    for (size_t c = j->col; c < j->col + j->cols; c++, record += floats)
+    for (size_t c = j->col; c < end; c++, record += floats) {
+      const size_t ahead = (c + RECORDS_AHEAD < end ? c + RECORDS_AHEAD : c) * k + i;
+      v_prefetch(j->x->d + ahead / 32);
+      v_prefetch(j->x->s + ahead / 16);
       make_record(j->kind, record, j->x->d + (c * k + i) / 32, j->x->s + (c * k + i) / 16, n / 32);
+    }
+  }
+}
+
+/* What is opened next, of each row so many bytes: fetched line by line beside the tiles. */
+struct coming {
+  const unsigned char *w;
+  size_t row_bytes, rows, bytes, at;
+};
+
+static struct coming panel_at(const struct gemm_job *j, size_t row, size_t i) {
+  const struct gemm_kind *kind = j->kind;
+  const size_t left = j->rows - row, k = j->x->k, n = k - i < GEMM_KC ? k - i : GEMM_KC;
+  return (struct coming){.w = j->w + row * j->row_bytes + i / kind->values * kind->bytes,
+                         .row_bytes = j->row_bytes,
+                         .rows = left < PANEL_ROWS ? left : PANEL_ROWS,
+                         .bytes = n / kind->values * kind->bytes};
+}
+
+static void fetch_lines(struct coming *p, size_t lines) {
+  for (; lines > 0 && p->rows > 0; lines--) {
+    v_prefetch(p->w + p->at);
+    p->at += 64;
+    if (p->at < p->bytes + 63) continue; /* a row begins anywhere in a line */
+    p->at = 0;
+    p->w += p->row_bytes;
+    p->rows--;
   }
 }
 
@@ -162,31 +197,46 @@ static void open_panel(const struct gemm_job *j, size_t row, size_t i, size_t n)
     const size_t r = row + m * TB_LANES, left = r < j->rows ? j->rows - r : 0;
     const unsigned char *w = j->w + r * j->row_bytes;
     /* The rows of the next panel, a slice as large as this one: over all of k every byte of them comes by once. */
-    const bool more = left > PANEL_ROWS + TB_LANES;
+    const bool more = j->cols < GEMM_MANY && left > PANEL_ROWS + TB_LANES;
     const unsigned char *next = more ? w + PANEL_ROWS * j->row_bytes + first * kind->bytes * TB_LANES : j->panel;
     kind->pack(j->panel, (int)m, w, j->row_bytes, left < TB_LANES ? left : TB_LANES, first, blocks, next);
   }
 }
 
-static void all_columns(const struct gemm_job *j, size_t row, size_t i, size_t n, const float *records) {
+static void all_columns(const struct gemm_job *j, size_t row, size_t i, size_t n, const float *records,
+                        struct coming coming) {
   const size_t k = j->x->k, left = j->rows - row, rows = left < PANEL_ROWS ? left : PANEL_ROWS;
   const size_t floats = record_floats(j->kind->parts), step = (size_t)j->kind->tile_columns;
+  const size_t lines = coming.rows * (coming.bytes / 64 + 2) / (j->cols / step + 1) + 1; /* beside a tile */
   for (size_t c = 0; c < j->cols; c += step) {
     const size_t nc = j->cols - c < step ? j->cols - c : step;
     j->kind->tiles[nc](j->y + (j->col + c) * j->ldy + row, j->ldy, rows, i == 0, j->panel, n / 32,
                        j->x->q + (j->col + c) * k + i, k, records + c * floats);
+    fetch_lines(&coming, lines);
   }
 }
 
-/* Values [from, to) of all rows and this pass's columns. */
-static void all_rows(const struct gemm_job *j, size_t from, size_t to) {
-  make_records(j, from, to);
+/* Values [from, to) of all rows and this pass's columns; with many columns and with few. */
+static void by_values(const struct gemm_job *j, size_t from, size_t to) {
+  const float *records = j->records;
+  for (size_t i = from; i < to; i += GEMM_KC, records += j->cols * record_floats(j->kind->parts)) {
+    const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
+    for (size_t row = 0; row < j->rows; row += PANEL_ROWS) {
+      const bool last = row + PANEL_ROWS >= j->rows, end = last && i + n == j->x->k;
+      open_panel(j, row, i, n);
+      all_columns(j, row, i, n, records,
+                  end ? (struct coming){0} : last ? panel_at(j, 0, i + n) : panel_at(j, row + PANEL_ROWS, i));
+    }
+  }
+}
+
+static void by_rows(const struct gemm_job *j, size_t from, size_t to) {
   for (size_t row = 0; row < j->rows; row += PANEL_ROWS) {
     const float *records = j->records;
     for (size_t i = from; i < to; i += GEMM_KC, records += j->cols * record_floats(j->kind->parts)) {
       const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
       open_panel(j, row, i, n);
-      all_columns(j, row, i, n, records);
+      all_columns(j, row, i, n, records, (struct coming){0});
     }
   }
 }
@@ -200,7 +250,14 @@ static void gemm_blocks(const struct gemm_kind *kind, float *y, size_t ldy, cons
     /* As many values at a time as there is room for records: all of k when columns are few, so that rows are read in
      * the order of memory. */
     const size_t fit = RECORD_BYTES / (j.cols * record_floats(kind->parts) * sizeof(float)) * GEMM_KC;
-    for (size_t i = 0; i < x->k; i += fit) all_rows(&j, i, x->k - i < fit ? x->k : i + fit);
+    for (size_t i = 0; i < x->k; i += fit) {
+      const size_t to = x->k - i < fit ? x->k : i + fit;
+      make_records(&j, i, to);
+      if (j.cols < GEMM_MANY)
+        by_rows(&j, i, to);
+      else
+        by_values(&j, i, to);
+    }
   }
 }
 

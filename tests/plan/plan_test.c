@@ -195,9 +195,35 @@ static int teardown(void **state) {
   return 0;
 }
 
+/* Small models compute smaller batches, in plans as in contexts. */
+static void batch_of_small_models(void **state) {
+  (void)state;
+  static const char large_text[] =
+      "architecture = llama\nn_layer = 6\nn_embd = 128\nn_head = 4\nn_head_kv = 2\nn_ff = 256\nn_vocab = 900000\n"
+      "n_ctx = 16384\nhead_dim = 64\n";
+  const char *const texts[] = {shape_text, large_text};
+  const uint32_t expected[] = {256, 512};
+  struct tb_error err;
+  for (int i = 0; i < 2; i++) {
+    const struct tb_plan_options o = {.context = {.n_ctx = 2048}, .elsewhere = true};
+    struct tb_plan *p;
+    struct tb_plan_info plan;
+    if (tb_plan_shape(&p, texts[i], "q8_0", &o, &err) != TB_OK) fail_msg("%s", err.text);
+    tb_plan_get_info(p, &plan);
+    assert_int_equal(plan.n_batch, expected[i]);
+    tb_plan_free(p);
+  }
+  struct tb_model *model;
+  struct tb_model_info info;
+  if (tb_model_open(&model, model_file(), NULL, &err) != TB_OK) fail_msg("%s", err.text);
+  tb_model_get_info(model, &info);
+  assert_int_equal(info.n_batch, 256);
+  tb_model_free(model);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(exact), cmocka_unit_test(shape_covers_file),
                                      cmocka_unit_test(more_is_never_worse), cmocka_unit_test(refuses),
-                                     cmocka_unit_test(without_memory)};
+                                     cmocka_unit_test(without_memory), cmocka_unit_test(batch_of_small_models)};
   return cmocka_run_group_tests_name("plan", tests, setup, teardown);
 }
