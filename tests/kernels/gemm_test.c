@@ -118,7 +118,9 @@ static void test_gemm(void **state) {
       check_one(row, shape[i][0], k, shape[i][2], gen, &rng, scratch);
     }
   for (enum tb_format other = 0; other < TB_FMT_COUNT; other++) check_kept(row, other, 17, 768, 3, scratch);
-  if (!tb_check_short()) {
+  if (!tb_check_short()) { /* more columns, and more of k than are taken at once */
+    check_one(row, 70, 1280, 200, TB_GEN_RANDOM, &rng, scratch);
+    check_one(row, 33, 768, 600, TB_GEN_RANDOM, &rng, scratch);
     check_kept(row, TB_FMT_bf16, 1, 2048, 512, scratch);
     check_kept(row, TB_FMT_bf16, 1, 4608, 512, scratch); /* more than there is room for */
   }
