@@ -164,6 +164,11 @@ static void make_records(const struct gemm_job *j, size_t from, size_t to) {
   }
 }
 
+/* Values of the block that begins at i. */
+static size_t block_at(const struct gemm_job *j, size_t i) {
+  return j->x->k - i < GEMM_KC ? j->x->k - i : GEMM_KC;
+}
+
 /* What is opened next, of each row so many bytes: fetched line by line beside the tiles. */
 struct coming {
   const unsigned char *w;
@@ -172,11 +177,11 @@ struct coming {
 
 static struct coming panel_at(const struct gemm_job *j, size_t row, size_t i) {
   const struct gemm_kind *kind = j->kind;
-  const size_t left = j->rows - row, k = j->x->k, n = k - i < GEMM_KC ? k - i : GEMM_KC;
+  const size_t left = j->rows - row;
   return (struct coming){.w = j->w + row * j->row_bytes + i / kind->values * kind->bytes,
                          .row_bytes = j->row_bytes,
                          .rows = left < PANEL_ROWS ? left : PANEL_ROWS,
-                         .bytes = n / kind->values * kind->bytes};
+                         .bytes = block_at(j, i) / kind->values * kind->bytes};
 }
 
 static void fetch_lines(struct coming *p, size_t lines) {
@@ -216,29 +221,29 @@ static void all_columns(const struct gemm_job *j, size_t row, size_t i, size_t n
   }
 }
 
+/* The panel at (row, i); the first record is of value `from`. */
+static void one_panel(const struct gemm_job *j, size_t from, size_t row, size_t i, struct coming coming) {
+  const size_t n = block_at(j, i), block = (i - from) / GEMM_KC;
+  open_panel(j, row, i, n);
+  all_columns(j, row, i, n, j->records + block * j->cols * record_floats(j->kind->parts), coming);
+}
+
 /* Values [from, to) of all rows and this pass's columns; with many columns and with few. */
 static void by_values(const struct gemm_job *j, size_t from, size_t to) {
-  const float *records = j->records;
-  for (size_t i = from; i < to; i += GEMM_KC, records += j->cols * record_floats(j->kind->parts)) {
-    const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
+  for (size_t i = from; i < to; i += GEMM_KC)
     for (size_t row = 0; row < j->rows; row += PANEL_ROWS) {
-      const bool last = row + PANEL_ROWS >= j->rows, end = last && i + n == j->x->k;
-      open_panel(j, row, i, n);
-      all_columns(j, row, i, n, records,
-                  end ? (struct coming){0} : last ? panel_at(j, 0, i + n) : panel_at(j, row + PANEL_ROWS, i));
+      struct coming coming = {0};
+      if (row + PANEL_ROWS < j->rows)
+        coming = panel_at(j, row + PANEL_ROWS, i);
+      else if (i + GEMM_KC < j->x->k)
+        coming = panel_at(j, 0, i + GEMM_KC);
+      one_panel(j, from, row, i, coming);
     }
-  }
 }
 
 static void by_rows(const struct gemm_job *j, size_t from, size_t to) {
-  for (size_t row = 0; row < j->rows; row += PANEL_ROWS) {
-    const float *records = j->records;
-    for (size_t i = from; i < to; i += GEMM_KC, records += j->cols * record_floats(j->kind->parts)) {
-      const size_t n = to - i < GEMM_KC ? to - i : GEMM_KC;
-      open_panel(j, row, i, n);
-      all_columns(j, row, i, n, records, (struct coming){0});
-    }
-  }
+  for (size_t row = 0; row < j->rows; row += PANEL_ROWS)
+    for (size_t i = from; i < to; i += GEMM_KC) one_panel(j, from, row, i, (struct coming){0});
 }
 
 static void gemm_blocks(const struct gemm_kind *kind, float *y, size_t ldy, const void *w, size_t row_bytes, size_t rows,

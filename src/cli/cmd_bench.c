@@ -49,6 +49,7 @@ struct run {
 /* ----------------------------------------------------------------------------------------------------------- parsing
  */
 
+enum { USUAL_UBATCH = 512 };
 enum { LIST_P, LIST_N, LIST_D, LIST_B, LIST_UB, LIST_T };
 
 /* Texts of an option that may be given several times, or its default. */
@@ -154,9 +155,14 @@ static bool parse(struct bench_args *a) {
 /* ------------------------------------------------------------------------------------------------------------- tests
  */
 
-/* Without -ub it is the model's. */
-static void set_ubatch(struct bench_args *a, const struct bench_model *m) {
-  if (!a->lists[LIST_UB].n) a->ubatch.v[0] = m->info.n_batch;
+/* What it is without -ub. */
+static void set_ubatch(struct bench_args *a, uint32_t n) {
+  if (!a->lists[LIST_UB].n) a->ubatch.v[0] = n;
+}
+
+/* Whether the options say how many tokens are computed together. */
+static bool batch_given(const struct bench_args *a) {
+  return a->lists[LIST_B].n || a->lists[LIST_UB].n;
 }
 
 /* llama.cpp computes min(batch, ubatch) tokens together. */
@@ -332,7 +338,7 @@ static int plan_cache(struct bench_args *a, const struct bench_model *m) {
   for (size_t i = 0; !a->sweep && test_of(a, i, &t); i++) {
     const uint32_t n = t.n_depth + t.n_prompt + t.n_gen;
     if (n > o.n_ctx) o.n_ctx = n;
-    if ((a->lists[LIST_B].n || a->lists[LIST_UB].n) && t.n_batch > o.n_batch) o.n_batch = t.n_batch;
+    if (batch_given(a) && t.n_batch > o.n_batch) o.n_batch = t.n_batch;
     if (t.n_threads > o.n_threads) o.n_threads = t.n_threads;
   }
   if (o.n_batch > o.n_ctx) o.n_batch = o.n_ctx;
@@ -346,7 +352,7 @@ static int plan_cache(struct bench_args *a, const struct bench_model *m) {
 
 static int run_model(struct run *run, struct bench_args *a, struct bench_model *m) {
   struct bench_test t;
-  set_ubatch(a, m);
+  set_ubatch(a, m->info.n_batch);
   test_of(a, 0, &t);
   if (a->auto_threads) {
     const struct bench_test probe = {.type_k = t.type_k, .type_v = t.type_v, .plan = t.plan, .n_batch = t.n_batch};
@@ -374,6 +380,7 @@ static int run_all(struct run *run, struct bench_args *a) {
     struct bench_model m = {0};
     char *text = NULL;
     bool ok = true;
+    set_ubatch(a, USUAL_UBATCH); /* until the model is open */
     if (i < a->shapes.n) {
       ok = name_shape(&m, a->shapes.items[i], &text, type);
     } else {
@@ -403,7 +410,7 @@ static int start(struct bench_args *a) {
   struct bench_sensors heat;
   bench_read_sensors("", &heat);
   const bool cache = a->types_k.n || a->types_v.n || a->n_plans || a->pairs_kv.n,
-             batch = a->lists[LIST_B].n || a->lists[LIST_UB].n, warm = heat.celsius > 0 || heat.throttled >= 0;
+             batch = batch_given(a), warm = heat.celsius > 0 || heat.throttled >= 0;
   run.printers[0] =
       (struct bench_printer){.format = a->format, .to = stdout, .cache = cache, .batch = batch, .heat = warm};
   run.printers[1] = run.printers[0];

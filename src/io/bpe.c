@@ -32,9 +32,10 @@ static enum tb_status symbol(struct tb_tokenizer *t, struct tb_str s, uint32_t *
     return TB_OK;
   }
   void *more = texts->more;
-  if (!tb_grow(t->a, &more, &texts->cap_more, (size_t)texts->n_more + 1, sizeof *texts->more)) return no_memory(err);
+  const size_t n_more = t->n_sym - texts->n;
+  if (!tb_grow(t->a, &more, &texts->cap_more, n_more + 1, sizeof *texts->more)) return no_memory(err);
   texts->more = more;
-  texts->more[texts->n_more++] = s;
+  texts->more[n_more] = s;
   *id = t->n_sym++;
   if (tb_map_is_full(&t->map, *id)) return grow_map(t, err);
   return tb_text_map_put(&t->map, texts, *id) ? TB_OK : crowded(err);

@@ -8,7 +8,7 @@
 #include "io/gguf.h"
 
 enum {
-  TB_MAP_PROBES = 512,   /* a good hash needs under 200 at 4 million entries */
+  TB_MAP_PROBES = 512,   /* a good hash needs under 100 in a table of 4 million slots */
   TB_MAP_INDEX_BITS = 24,
   TB_MAP_MAX = (1 << TB_MAP_INDEX_BITS) - 1, /* entries */
 };
@@ -39,7 +39,7 @@ static inline uint32_t tb_map_next(const struct tb_map *m, uint32_t hash, uint32
 struct tb_texts {
   const char *strings;
   uint32_t *at; /* n + 1: where the text of string i begins, behind its length; the last as if there were one more */
-  uint32_t n, n_more;
+  uint32_t n;
   struct tb_str *more; /* of symbols n, n+1 … */
   size_t cap_more;
 };
